@@ -117,7 +117,7 @@ class BatchRef:
     """Headers that were read."""
     failures: tuple[Failure, ...]
     traffic: Traffic
-    first_range: dict[str, int] = field(default_factory=dict)
+    first_range: dict[str, int] = field(default_factory=dict[str, int])
     """Asset key -> bytes of header that were needed at the most: the next batch's first range."""
 
 

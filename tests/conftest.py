@@ -1,0 +1,59 @@
+"""What holds for every test: no state of the user is read or written, and no credentials of the machine are seen.
+
+Prefect reads its settings when it is first imported, so its home is moved here, before any test module is collected.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+FOREIGN = ("PREFECT_", "RASTERLOOM_", "AWS_", "AZURE_", "GOOGLE_", "EARTHDATA_", "GDAL_", "CPL_")
+
+
+def _isolate() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="rasterloom-tests-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+    os.environ.update(
+        PREFECT_HOME=str(home / "prefect"),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        DO_NOT_TRACK="1",
+        RASTERLOOM_WORKSPACE=str(home / "workspace"),
+        MPLBACKEND="Agg",
+        MPLCONFIGDIR=str(home / "matplotlib"),
+        NO_PROXY="localhost,127.0.0.1,::1",
+        no_proxy="localhost,127.0.0.1,::1",
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    return home
+
+
+HOME = _isolate()
+
+# A shared machine stalls: what an example costs in time says nothing about the code.
+settings.register_profile("house", deadline=None, print_blob=True)
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project root, which is the package."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real scenes beside the checkout (`../shared`), which are too large to ship; a test that needs them is skipped without."""
+    path = ROOT.parent / "shared"
+    if not (path / "data").is_dir():
+        pytest.skip("no ../shared/data beside the checkout")
+    return path
