@@ -1,0 +1,159 @@
+"""Makes the demo's archive: Sentinel-2-like scenes over two UTM zones, as COG files and STAC items. One file is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from rasterloom.demo.cog import Grid, cog_bytes
+from rasterloom.demo.landscape import BANDS, Extent, Landscape, clouds, make_landscape, reflectance
+
+COLLECTION = "demo-sentinel-2"
+ASSETS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
+"""Band code -> asset key, as Earth Search names them."""
+AREA = Extent(west=5.84, south=43.02, east=6.17, north=43.15)
+"""The demo's question: it lies on both sides of 6 degrees east, where UTM zone 31 ends and zone 32 begins."""
+DATES = ("2024-06-01", "2024-07-15")
+CLOUDIEST = 60
+"""The demo's question takes scenes with less than this cloud cover, in percent."""
+
+PIXEL = 20.0
+"""Metres."""
+_LANDSCAPE = Extent(west=5.79, south=42.97, east=6.22, north=43.20)
+_SEED = 7
+_DAYS = (
+    (datetime(2024, 6, 4, 10, 36, 21, tzinfo=UTC), 0.00),
+    (datetime(2024, 6, 19, 10, 36, 19, tzinfo=UTC), 0.18),
+    (datetime(2024, 6, 29, 10, 36, 22, tzinfo=UTC), 0.82),
+    (datetime(2024, 7, 9, 10, 36, 20, tzinfo=UTC), 0.10),
+)
+"""Passes and their cloud cover: the third is too cloudy for the demo's question."""
+_TILES = (("31TGH", 32631, 5.935), ("32TKN", 32632, 6.075))
+"""Name, EPSG code, longitude of the middle."""
+_MIDDLE = 43.085
+_MISSING = ("32TKN", 3, "B08")
+"""Tile, number of the pass and band of the one file that is not there, as happens in every large archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """What the demo's server serves."""
+
+    directory: Path
+    items: tuple[dict[str, Any], ...]
+    """STAC items whose hrefs are paths relative to `directory`."""
+    files: int
+    """COG files that exist."""
+    size: int
+    """Bytes of all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    tile: str
+    number: int
+    """0-based position in `_DAYS`."""
+    grid: Grid
+    when: datetime
+    cloud: float
+
+    @property
+    def id(self) -> str:
+        return f"S2_{self.tile}_{self.when:%Y%m%d}"
+
+
+def make_archive(directory: Path, *, size: int = 768) -> Archive:
+    """Writes `<directory>/<item id>/<band>.tif`, scenes of `size` x `size` pixels, and says what stands there."""
+    land = make_landscape(_LANDSCAPE, seed=_SEED)
+    items = tuple(_scene(directory, land, each, size=size) for each in _passes(size))
+    files = [path for path in directory.rglob("*.tif")]
+    return Archive(directory=directory, items=items, files=len(files), size=sum(path.stat().st_size for path in files))
+
+
+def _passes(size: int) -> Iterator[_Pass]:
+    for number, (when, cloud) in enumerate(_DAYS):
+        for tile, epsg, middle in _TILES:
+            yield _Pass(tile=tile, number=number, grid=_grid(epsg, middle, size), when=when, cloud=cloud)
+
+
+def _grid(epsg: int, middle: float, size: int) -> Grid:
+    x, y = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform(middle, _MIDDLE)
+    half = size / 2 * PIXEL
+    return Grid(epsg=epsg, west=round((x - half) / PIXEL) * PIXEL, north=round((y + half) / PIXEL) * PIXEL, pixel=PIXEL)
+
+
+def _scene(directory: Path, land: Landscape, each: _Pass, *, size: int) -> dict[str, Any]:
+    lon, lat = _positions(each.grid, size)
+    opacity = clouds(land, day=each.number, cover=each.cloud)
+    seen = reflectance(land, opacity, lon, lat, greenness=0.85 - 0.11 * each.number)
+    folder = directory / each.id
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, band in enumerate(BANDS):
+        if (each.tile, each.number, band) != _MISSING:
+            (folder / f"{band}.tif").write_bytes(cog_bytes(_counts(seen[..., index], each.number), each.grid))
+    return _item(each, size=size)
+
+
+def _positions(grid: Grid, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Longitude and latitude of every pixel's centre, both (size, size): exact on 17 x 17 knots, linear between (error under 1 m)."""
+    knots = np.linspace(0, size, 17)
+    x, y = np.meshgrid(grid.west + knots * grid.pixel, grid.north - knots * grid.pixel)
+    lon, lat = pyproj.Transformer.from_crs(grid.epsg, 4326, always_xy=True).transform(x, y)
+    return _between(np.asarray(lon), knots, size), _between(np.asarray(lat), knots, size)
+
+
+def _between(values: NDArray[np.float64], knots: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    centres = np.arange(size) + 0.5
+    across = np.stack([np.interp(centres, knots, row) for row in values])
+    return np.stack([np.interp(centres, knots, col) for col in across.T], axis=1).astype(np.float32)
+
+
+def _counts(seen: NDArray[np.float32], number: int) -> NDArray[np.uint16]:
+    """Digital numbers: reflectance times 10000 with a little sensor noise, at least 1 because 0 is nodata."""
+    noise = np.random.default_rng(number).normal(0, 12, seen.shape).astype(np.float32)
+    return np.clip(seen * 10_000 + noise, 1, 65_535).astype(np.uint16)
+
+
+def _item(each: _Pass, *, size: int) -> dict[str, Any]:
+    ring = _footprint(each.grid, size)
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": each.id,
+        "collection": COLLECTION,
+        "bbox": [min(x for x, _ in ring), min(y for _, y in ring), max(x for x, _ in ring), max(y for _, y in ring)],
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": _properties(each),
+        "assets": {ASSETS[band]: _asset(each.id, band) for band in BANDS},
+        "links": [],
+    }
+
+
+def _properties(each: _Pass) -> dict[str, Any]:
+    return {
+        "datetime": each.when.isoformat().replace("+00:00", "Z"),
+        "platform": f"demo-2{'ab'[each.number % 2]}",
+        "eo:cloud_cover": round(each.cloud * 100, 1),
+        "gsd": PIXEL,
+        "grid:code": f"MGRS-{each.tile}",
+        "proj:epsg": each.grid.epsg,
+    }
+
+
+def _asset(scene: str, band: str) -> dict[str, Any]:
+    return {"href": f"{scene}/{band}.tif", "type": "image/tiff; application=geotiff; profile=cloud-optimized", "roles": ["data"]}
+
+
+def _footprint(grid: Grid, size: int) -> list[list[float]]:
+    edge = size * grid.pixel
+    x = [grid.west, grid.west, grid.west + edge, grid.west + edge, grid.west]
+    y = [grid.north, grid.north - edge, grid.north - edge, grid.north, grid.north]
+    lon, lat = pyproj.Transformer.from_crs(grid.epsg, 4326, always_xy=True).transform(x, y)
+    return [[round(a, 6), round(b, 6)] for a, b in zip(lon, lat, strict=True)]
