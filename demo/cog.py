@@ -136,10 +136,10 @@ def _ifd(tags: list[_Tag], *, at: int, last: bool) -> bytes:
     size = 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag in tags:
-        payload, place = tag.payload, struct.pack("<I", at + size + len(values))
-        if len(payload) > 4:
-            values += _padded(payload)
-        entries += struct.pack("<HHI", tag.code, _TEMPLATE[tag.kind][0], tag.count) + (place if len(payload) > 4 else payload.ljust(4, b"\0"))
+        payload = tag.payload
+        inline = payload.ljust(4, b"\0") if len(payload) <= 4 else struct.pack("<I", at + size + len(values))
+        entries += struct.pack("<HHI", tag.code, _TEMPLATE[tag.kind][0], tag.count) + inline
+        values += _padded(payload) if len(payload) > 4 else b""
     following = 0 if last else at + size + len(values)
     return struct.pack("<H", len(tags)) + entries + struct.pack("<I", following) + values
 

@@ -6,11 +6,12 @@ Everything here is fields on one longitude/latitude grid that scenes of any proj
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 BANDS = ("B02", "B03", "B04", "B08")
 """Blue, green, red, near infrared, as the last axis of what `reflectance` gives."""
@@ -99,7 +100,7 @@ def _light(slope: Field) -> Field:
 
 def _slope(height: Field) -> Field:
     rows, cols = np.gradient(height)
-    return (rows - cols).astype(np.float32) * -1
+    return np.subtract(cols, rows)
 
 
 def _parcels(lon: Field, lat: Field, seed: int) -> Field:

@@ -13,7 +13,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from rasterloom.demo.cog import Grid, cog_bytes
-from rasterloom.demo.landscape import BANDS, Extent, Landscape, clouds, make_landscape, reflectance
+from rasterloom.demo.landscape import BANDS, Extent, Field, Landscape, clouds, make_landscape, reflectance
 
 COLLECTION = "demo-sentinel-2"
 ASSETS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
@@ -73,7 +73,7 @@ def make_archive(directory: Path, *, size: int = 768) -> Archive:
     """Writes `<directory>/<item id>/<band>.tif`, scenes of `size` x `size` pixels, and says what stands there."""
     land = make_landscape(_LANDSCAPE, seed=_SEED)
     items = tuple(_scene(directory, land, each, size=size) for each in _passes(size))
-    files = [path for path in directory.rglob("*.tif")]
+    files = list(directory.rglob("*.tif"))
     return Archive(directory=directory, items=items, files=len(files), size=sum(path.stat().st_size for path in files))
 
 
@@ -101,7 +101,7 @@ def _scene(directory: Path, land: Landscape, each: _Pass, *, size: int) -> dict[
     return _item(each, size=size)
 
 
-def _positions(grid: Grid, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _positions(grid: Grid, size: int) -> tuple[Field, Field]:
     """Longitude and latitude of every pixel's centre, both (size, size): exact on 17 x 17 knots, linear between (error under 1 m)."""
     knots = np.linspace(0, size, 17)
     x, y = np.meshgrid(grid.west + knots * grid.pixel, grid.north - knots * grid.pixel)
@@ -109,13 +109,13 @@ def _positions(grid: Grid, size: int) -> tuple[NDArray[np.float32], NDArray[np.f
     return _between(np.asarray(lon), knots, size), _between(np.asarray(lat), knots, size)
 
 
-def _between(values: NDArray[np.float64], knots: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+def _between(values: NDArray[np.float64], knots: NDArray[np.float64], size: int) -> Field:
     centres = np.arange(size) + 0.5
     across = np.stack([np.interp(centres, knots, row) for row in values])
     return np.stack([np.interp(centres, knots, col) for col in across.T], axis=1).astype(np.float32)
 
 
-def _counts(seen: NDArray[np.float32], number: int) -> NDArray[np.uint16]:
+def _counts(seen: Field, number: int) -> NDArray[np.uint16]:
     """Digital numbers: reflectance times 10000 with a little sensor noise, at least 1 because 0 is nodata."""
     noise = np.random.default_rng(number).normal(0, 12, seen.shape).astype(np.float32)
     return np.clip(seen * 10_000 + noise, 1, 65_535).astype(np.uint16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -94,7 +94,7 @@ class Provider:
 
 
 @contextmanager
-def serving(archive: Archive) -> Iterator[Provider]:
+def serving(archive: Archive) -> Generator[Provider]:
     """Serves the archive on a free port until the block ends."""
     server = _Server(archive)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

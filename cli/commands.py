@@ -1,0 +1,216 @@
+"""The commands: what each takes, and where its code is. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Arguments = Callable[[ArgumentParser], None]
+
+
+def _none(_: ArgumentParser) -> None:
+    """The command takes what every command takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    name: str
+    target: str
+    """`module:function`; the function takes the parsed arguments and returns the exit code."""
+    summary: str
+    usage: str = ""
+    """The arguments as the overview shows them."""
+    arguments: Arguments = _none
+    examples: tuple[str, ...] = ()
+
+
+def _specs(parser: ArgumentParser) -> None:
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="spec file (YAML); it may hold several documents")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="replace a value of every spec, e.g. build.retries=5",
+    )
+
+
+def _validate(parser: ArgumentParser) -> None:
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="spec file (YAML); it may hold several documents")
+
+
+def _run(parser: ArgumentParser) -> None:
+    _specs(parser)
+    parser.add_argument("--force", action="store_true", help="search and read everything again, whatever is remembered")
+
+
+def _init(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", default="", help="file to write (default: NAME.yaml); never overwritten; - is stdout"
+    )
+    parser.add_argument(
+        "--dataset", metavar="ID", default="earthsearch/sentinel-2-l2a", help="catalog entry to start from (default: %(default)s)"
+    )
+    parser.add_argument("--name", default="", help="name of the collection (default: from the dataset)")
+
+
+def _info(parser: ArgumentParser) -> None:
+    parser.add_argument("collection", metavar="NAME|URI", help="collection of the workspace, or path or URI of one")
+    parser.add_argument("--path", action="store_true", help="print the directory of the newest version alone, for other Parquet readers")
+
+
+def _name(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="collection of the workspace")
+
+
+def _export(parser: ArgumentParser) -> None:
+    parser.add_argument("collection", metavar="NAME|URI", help="collection of the workspace, or path or URI of one")
+    parser.add_argument("to", metavar="TO", help="directory or object-store prefix to write to")
+
+
+def _delete(parser: ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _datasets(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "action", metavar="list|info", nargs="?", choices=("list", "info"), default="list", help="all entries, or one (default: list)"
+    )
+    parser.add_argument("id", metavar="ID", nargs="?", default="", help="entry to show, e.g. pc/sentinel-2-l2a")
+
+
+def _deploy(parser: ArgumentParser) -> None:
+    _specs(parser)
+    parser.add_argument(
+        "--work-pool", metavar="NAME", default="local", help="work pool whose workers run the builds (default: %(default)s)"
+    )
+
+
+def _demo(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", metavar="DIR", default="rasterloom-demo", help="directory for everything that it makes (default: ./%(default)s)"
+    )
+    parser.add_argument("--serve", action="store_true", help="start the server of an earlier demo again, until Ctrl-C")
+
+
+GROUPS: dict[str, tuple[Command, ...]] = {
+    "Specs": (
+        Command(
+            name="init",
+            target="rasterloom.cli.specs:init",
+            summary="write a spec to start from",
+            usage="[PATH] [--dataset ID]",
+            arguments=_init,
+            examples=("rasterloom init", "rasterloom init madrid.yaml --dataset pc/sentinel-2-l2a"),
+        ),
+        Command(
+            name="validate",
+            target="rasterloom.cli.specs:validate",
+            summary="check specs offline, all errors at once",
+            usage="SPEC...",
+            arguments=_validate,
+            examples=("rasterloom validate specs/*.yaml",),
+        ),
+        Command(
+            name="plan",
+            target="rasterloom.cli.specs:plan",
+            summary="what a run would do and why; writes nothing",
+            usage="SPEC...",
+            arguments=_specs,
+            examples=("rasterloom plan sf-bay.yaml", "rasterloom plan sf-bay.yaml --set dates=2024 --json"),
+        ),
+        Command(
+            name="schema",
+            target="rasterloom.cli.specs:schema",
+            summary="JSON Schema of the spec, for editors",
+            examples=("rasterloom schema > spec.schema.json",),
+        ),
+        Command(
+            name="datasets",
+            target="rasterloom.cli.specs:datasets",
+            summary="the built-in catalog",
+            usage="list | info ID",
+            arguments=_datasets,
+            examples=("rasterloom datasets", "rasterloom datasets info pc/sentinel-2-l2a"),
+        ),
+    ),
+    "Builds": (
+        Command(
+            name="run",
+            target="rasterloom.cli.run:run",
+            summary="bring the collections to what the specs say",
+            usage="SPEC...",
+            arguments=_run,
+            examples=("rasterloom run sf-bay.yaml", "rasterloom run sf-bay.yaml --set dates=2024-06 --force"),
+        ),
+        Command(
+            name="deploy",
+            target="rasterloom.cli.deploy:deploy",
+            summary="register every spec as a Prefect deployment",
+            usage="SPEC...",
+            arguments=_deploy,
+            examples=("rasterloom deploy specs/*.yaml --work-pool local",),
+        ),
+        Command(
+            name="serve",
+            target="rasterloom.cli.deploy:serve",
+            summary="the same, and run them from this process",
+            usage="SPEC...",
+            arguments=_specs,
+            examples=("rasterloom serve specs/*.yaml",),
+        ),
+        Command(
+            name="demo",
+            target="rasterloom.cli.demo:demo",
+            summary="the whole main job offline on sample scenes",
+            usage="[--output DIR]",
+            arguments=_demo,
+            examples=("rasterloom demo", "rasterloom demo --serve"),
+        ),
+    ),
+    "Collections": (
+        Command(
+            name="list",
+            target="rasterloom.cli.collections:list_all",
+            summary="collections of the workspace",
+            examples=("rasterloom list --json",),
+        ),
+        Command(
+            name="info",
+            target="rasterloom.cli.collections:info",
+            summary="what a collection holds",
+            usage="NAME|URI [--path]",
+            arguments=_info,
+            examples=("rasterloom info sf-bay", "duckdb -c \"FROM read_parquet('$(rasterloom info sf-bay --path)/**/*.parquet')\""),
+        ),
+        Command(
+            name="failures",
+            target="rasterloom.cli.collections:failures",
+            summary="files that the last build could not read",
+            usage="NAME",
+            arguments=_name,
+            examples=("rasterloom failures sf-bay",),
+        ),
+        Command(
+            name="export",
+            target="rasterloom.cli.collections:export",
+            summary="write a plain copy that any Parquet reader opens",
+            usage="NAME|URI TO",
+            arguments=_export,
+            examples=("rasterloom export sf-bay ./shared/sf-bay",),
+        ),
+        Command(
+            name="delete",
+            target="rasterloom.cli.collections:delete",
+            summary="delete a collection; asks first",
+            usage="NAME [--yes]",
+            arguments=_delete,
+            examples=("rasterloom delete sf-bay --yes",),
+        ),
+    ),
+}
+
+COMMANDS = {command.name: command for group in GROUPS.values() for command in group}

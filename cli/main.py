@@ -1,0 +1,76 @@
+"""`rasterloom ...`: parse, run one command, and turn how it ended into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import cast
+
+from rasterloom.cli.output import complain, note
+from rasterloom.cli.parser import Command, overview, parse
+from rasterloom.errors import RasterloomError, SpecError
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+PIPE_CLOSED = 141
+"""128 + SIGPIPE: the reader of our stdout went away, e.g. `| head`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code, see SPEC "Command line"."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    fallback = Namespace(json="--json" in words, debug="--debug" in words)
+    try:
+        return _run(words)
+    except RasterloomError as error:
+        return _failed(fallback, error)
+    except KeyboardInterrupt:
+        note("rasterloom: interrupted; what was committed before stands")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, and would complain there again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except Exception as error:  # noqa: BLE001  the outermost edge: whatever arrives here is a bug, and is said to be one
+        return _failed(fallback, _bug(error))
+
+
+def _run(words: Sequence[str]) -> int:
+    args = parse(words)
+    if args.version:
+        print(version("rasterloom"))
+        return 0
+    if args.command is None:
+        note(overview())
+        return SpecError.exit_code
+    return _loaded(args.command)(args)
+
+
+def _loaded(command: Command) -> Callable[[Namespace], int]:
+    module, _, name = command.target.partition(":")
+    return cast("Callable[[Namespace], int]", getattr(import_module(module), name))
+
+
+def _failed(args: Namespace, error: RasterloomError) -> int:
+    if args.debug:
+        traceback.print_exc()
+    complain(args, error)
+    return error.exit_code
+
+
+def _bug(error: Exception) -> RasterloomError:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(where.filename)}:{where.lineno}"
+    return RasterloomError(
+        f"a bug in rasterloom: {type(error).__name__} at {place}: {str(error)[:300]}",
+        remedy="run again with --debug and report the traceback; committed collections are untouched",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""What the command line prints: answers on stdout, as text or as one JSON document; everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from rasterloom.errors import Problem, RasterloomError, SpecError
+
+Json = Mapping[str, Any]
+
+
+def answer(args: Namespace, document: Json, text: str) -> None:
+    """Prints the document under --json, else the text (nothing where it is empty)."""
+    if args.json:
+        print(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+    elif text:
+        print(text)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def complain(args: Namespace, error: RasterloomError) -> None:
+    """The error as a message with its remedy on stderr; under --json also as the one document on stdout."""
+    note(f"rasterloom: {error}")
+    if args.json:
+        answer(args, {"error": error_document(error)}, "")
+
+
+def error_document(error: RasterloomError) -> Json:
+    problems = error.problems if isinstance(error, SpecError) else ()
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "remedy": error.remedy,
+        "exit_code": error.exit_code,
+        "problems": [problem_document(problem) for problem in problems],
+    }
+
+
+def problem_document(problem: Problem) -> Json:
+    return {name: getattr(problem, name) for name in ("file", "line", "column", "path", "message", "value", "remedy")}
+
+
+def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    """Left-aligned columns, two spaces apart; numbers to the right."""
+    cells = [list(header), *[[_cell(value) for value in row] for row in rows]]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    numeric = [bool(rows) and all(isinstance(row[column], (int, float)) for row in rows) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """`key  value` lines, keys padded to one width; pairs without a value left out."""
+    shown = {key: value for key, value in values.items() if value not in (None, "", (), [])}
+    width = max(map(len, shown), default=0)
+    return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in shown.items())
+
+
+def size_text(size: float) -> str:
+    """Bytes for people: `312 B`, `4.2 kB`, `17.0 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _plain(value: object) -> object:
+    """JSON for the few values of an answer that are not JSON: instants and tuples of numpy numbers."""
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if hasattr(value, "item"):
+        return value.item()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+    return str(value)
