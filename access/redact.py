@@ -21,7 +21,9 @@ _SECRET_PARAMETER = re.compile(rf"(?:{_SAS}|{_NAMED})", re.IGNORECASE)
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REDACTED),
     # user info; a password may hold `@`, a host may not: greedy up to the last one
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#\"'<>]*@"), r"\1"),
+    (re.compile(r"(?!\babfss?:)(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#\"'<>]*@"), r"\1"),
+    # abfs://container@account is no user info, unless it has a password
+    (re.compile(r"(\babfss?://[^\s/?#\"'<>:@]*):[^\s/?#\"'<>]*@"), r"\1@"),
     (re.compile(rf"((?:[?&;]|%3F|%26|%253F|%2526)(?:{_SAS}|{_NAMED})(?:=|%3D|%253D))[^\s&;\"'<>]+", re.IGNORECASE), rf"\1{REDACTED}"),
     (re.compile(r"\b((?:bearer|basic|sharedkey|sharedaccesssignature|aws4-hmac-sha256)\s+)[^\s\"',}]+", re.IGNORECASE), rf"\1{REDACTED}"),
     (
@@ -47,6 +49,9 @@ def canonical_href(href: str) -> str:
         return redact(href)
     if not parts.scheme or not parts.netloc:
         return _bare(href)
+    if parts.scheme not in ("http", "https"):
+        # in an object's key `#` is a letter
+        return _bare(redact(href))
     query = "&".join(filter(_harmless, parts.query.split("&"))) if parts.query else ""
     return urlunsplit(SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 

@@ -1,0 +1,205 @@
+"""How a host is treated by all threads of this process: when it may be asked again, and whether it may be asked at all."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from rasterloom.errors import AccessDenied, Unavailable, Unreadable
+
+LONGEST_WAIT = 300.0
+"""Seconds of Retry-After that are honoured; a host that asks for more is given up for this run."""
+DEADLINE = 120.0
+"""Seconds for one answer with all its retries, waits that the host asked for apart."""
+CONSECUTIVE_FAILURES = 20
+"""So many requests in a row that failed after all their retries: the host is down."""
+CONSECUTIVE_DENIALS = 5
+"""More refusals in a row than this: it is not the file, it is the credentials."""
+FREE_RETRIES = 100
+RETRY_SHARE = 0.2
+"""Retries allowed per host: FREE_RETRIES, and then this share of the requests, so that retries never become the load."""
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.25, 20.0
+
+_ALWAYS = frozenset({"https", "s3", "gs", "az", "abfs", "abfss"})
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def retry_after_seconds(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Seconds of a `Retry-After` header: a number or an HTTP date (RFC 9110 10.2.3). None where it says nothing usable."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value)) if value.strip().replace(".", "", 1).isdigit() else _until(value, now or datetime.now(UTC))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _until(date: str, now: datetime) -> float:
+    moment = parsedate_to_datetime(date)
+    return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Full jitter (AWS architecture blog): anything between 0 and the exponential bound; `attempt` counts from 1."""
+    return random.uniform(0.0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0**attempt))
+
+
+class Gate:
+    """The one door to a host. Threads pass `wait` before each request and say afterwards how it went."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self._lock = threading.Lock()
+        self._closed_until = 0.0
+        self._requests = 0
+        self._retries = 0
+        self._failures = 0
+        self._denials = 0
+
+    def wait(self, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Come back when the host may be asked."""
+        while (left := self._closed_until - time.monotonic()) > 0:
+            sleep(left)
+
+    def close_for(self, seconds: float) -> None:
+        """The host asked for a pause: all threads keep it. Raises `Unavailable` where that is longer than LONGEST_WAIT."""
+        if seconds > LONGEST_WAIT:
+            raise Unavailable(
+                f"{self.host} asks to be left alone for {seconds:.0f} s", remedy="run again after that time", retry_after=seconds
+            )
+        with self._lock:
+            self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed_until > time.monotonic()
+
+    def answered(self) -> None:
+        """An answer that is no failure of the host: a success, and also a 404."""
+        self._requests += 1  # without the lock: a lost count costs nothing, a lock per request does
+        if self._failures or self._denials:
+            self._failures = self._denials = 0
+
+    def may_retry(self) -> bool:
+        """Take one retry out of the budget, or learn that it is used up."""
+        with self._lock:
+            self._requests += 1
+            if self._retries >= FREE_RETRIES + RETRY_SHARE * self._requests:
+                return False
+            self._retries += 1
+            return True
+
+    def failed(self, message: str) -> None:
+        """A request failed for good. Raises `Unavailable` for the batch when too many did in a row; the next batch starts anew."""
+        with self._lock:
+            self._failures += 1
+            if self._failures < CONSECUTIVE_FAILURES:
+                return
+            self._failures = 0
+        raise Unavailable(
+            f"{self.host} failed {CONSECUTIVE_FAILURES} requests in a row, the last one: {message}",
+            remedy="try again later; what was read so far is kept",
+        )
+
+    def denied(self, message: str) -> None:
+        """A request was refused (401, 403). Raises `AccessDenied` when that is no exception any more."""
+        with self._lock:
+            self._denials += 1
+            if self._denials <= CONSECUTIVE_DENIALS:
+                return
+            self._denials = 0
+        raise AccessDenied(
+            f"{self.host} refused {CONSECUTIVE_DENIALS + 1} requests in a row, the last one: {message}",
+            remedy="check auth in the spec (provider, region, requester_pays) and the credentials of this machine",
+        )
+
+
+class Gates:
+    """One gate per host."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._gates: dict[str, Gate] = {}
+
+    def of(self, host: str) -> Gate:
+        with self._lock:
+            return self._gates.setdefault(host, Gate(host))
+
+
+PROCESS_GATES = Gates()
+"""A pause that a host asks for holds for every task of the process, whichever objects it made: the one shared state of this room."""
+
+
+class Policy:
+    """Which hosts an href of an item or of a table may send us to: nobody's catalog may make us ask this machine's neighbours.
+
+    `source` is the catalog that the hrefs come from. One that is local itself, or on a private host, may point to such places; a
+    public one may not, unless `allow_private`. The check is by address, once per host and policy; a name that changes its address
+    later and a redirect of the server escape it: obstore follows redirects and cannot be told not to.
+    """
+
+    def __init__(self, *, allow_private: bool, source: str | None = None) -> None:
+        self._lock = threading.Lock()
+        self._refusals: dict[str, str] = {}
+        self._private = allow_private or (source is not None and is_private_place(source))
+
+    def check(self, href: str) -> None:
+        """Raises `Unreadable` (`forbidden-host`, or `bad-href` for schemes that nobody can read)."""
+        parts = urlsplit(href)
+        scheme = parts.scheme.lower()
+        if self._private and scheme in (*_ALWAYS, "http", "file", ""):
+            return
+        if scheme not in _ALWAYS:
+            raise self._forbidden(f"{scheme or 'file'}: hrefs are read only from a catalog that is local itself")
+        if scheme == "https" and (refusal := self._refusal(parts.hostname or "")):
+            raise self._forbidden(refusal)
+
+    def _refusal(self, host: str) -> str:
+        """Why `host` may not be asked, or an empty text."""
+        known = self._refusals.get(host)
+        if known is None:
+            address = private_address(host)
+            known = f"{host} is {address}, an address of a private network" if address else ""
+            with self._lock:
+                self._refusals[host] = known
+        return known
+
+    @staticmethod
+    def _forbidden(message: str) -> Unreadable:
+        return Unreadable(
+            message, reason="forbidden-host", remedy="read such files from a catalog that is on this machine or in the same private network"
+        )
+
+
+def is_private_place(place: str) -> bool:
+    """Whether a URL or path is on this machine or in its private network."""
+    parts = urlsplit(place)
+    scheme = parts.scheme.lower()
+    return scheme in ("", "file") or (scheme in ("http", "https") and private_address(parts.hostname or "") is not None)
+
+
+def private_address(host: str) -> str | None:
+    """The first address of `host` that is not on the public internet; None where all are, or where it cannot be resolved.
+
+    A name that this machine cannot resolve is left to the request itself: it fails there, or goes through the configured proxy.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return None
+    return next((address for address in (str(row[4][0]) for row in found) if not _is_public(address)), None)
+
+
+def _is_public(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ipaddress.ip_address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
+        ip = inner or ip
+    return ip.is_global and not ip.is_multicast
