@@ -7,7 +7,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -57,6 +58,7 @@ class Gate:
     def __init__(self, host: str) -> None:
         self.host = host
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._closed_until = 0.0
         self._requests = 0
         self._retries = 0
@@ -80,6 +82,16 @@ class Gate:
     @property
     def closed(self) -> bool:
         return self._closed_until > time.monotonic()
+
+    @contextmanager
+    def asking(self) -> Iterator[bool]:
+        """Yields True to the one thread that is to ask the host how long it wants to be left alone; the others need not."""
+        first = self._asking.acquire(blocking=False)
+        try:
+            yield first and not self.closed
+        finally:
+            if first:
+                self._asking.release()
 
     def answered(self) -> None:
         """An answer that is no failure of the host: a success, and also a 404."""
@@ -173,9 +185,7 @@ class Policy:
 
     @staticmethod
     def _forbidden(message: str) -> Unreadable:
-        return Unreadable(
-            message, reason="forbidden-host", remedy="read such files from a catalog that is on this machine or in the same private network"
-        )
+        return Unreadable(message, reason="forbidden-host", remedy="read such files from a catalog in the same private network")
 
 
 def is_private_place(place: str) -> bool:

@@ -164,7 +164,7 @@ class Stores:
         if _truth(options.get("requester_pays")):
             config["request_payer"] = True
         if self._auth.provider == "aws":
-            config |= {name: options[name] for name in _AWS_CREDENTIALS.values() if name in options}
+            config |= {name: options[name] for name in _AWS_CREDENTIALS if name in options}
             config |= _profile(options["profile"]) if "profile" in options else {}
         else:
             config["skip_signature"] = True
@@ -225,8 +225,7 @@ def _profile(name: str) -> dict[str, str]:
     file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(file)
-    section = parser[name] if name in parser else {}
-    found = {ours: section[theirs] for theirs, ours in _AWS_CREDENTIALS.items() if theirs in section}
+    found = {key: value for key in _AWS_CREDENTIALS if (value := parser.get(name, f"aws_{key}", fallback=None))}
     if "access_key_id" not in found:
         raise AccessDenied(f"the AWS profile {name!r} has no keys in {file}", remedy="correct auth.profile, or use AWS_* variables")
     return found
