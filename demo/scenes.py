@@ -24,8 +24,8 @@ DATES = ("2024-06-01", "2024-07-15")
 CLOUDIEST = 60
 """The demo's question takes scenes with less than this cloud cover, in percent."""
 
-PIXEL = 20.0
-"""Metres."""
+_EDGE = 15_360
+"""Metres of ground that a scene is wide and high."""
 _LANDSCAPE = Extent(west=5.79, south=42.97, east=6.22, north=43.20)
 _SEED = 7
 _DAYS = (
@@ -70,7 +70,10 @@ class _Pass:
 
 
 def make_archive(directory: Path, *, size: int = 768) -> Archive:
-    """Writes `<directory>/<item id>/<band>.tif`, scenes of `size` x `size` pixels, and says what stands there."""
+    """Writes `<directory>/<item id>/<band>.tif`, and says what stands there.
+
+    A scene is 15.36 km of ground in `size` x `size` pixels: 20 m each as it comes.
+    """
     land = make_landscape(_LANDSCAPE, seed=_SEED)
     items = tuple(_scene(directory, land, each, size=size) for each in _passes(size))
     files = list(directory.rglob("*.tif"))
@@ -85,8 +88,8 @@ def _passes(size: int) -> Iterator[_Pass]:
 
 def _grid(epsg: int, middle: float, size: int) -> Grid:
     x, y = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform(middle, _MIDDLE)
-    half = size / 2 * PIXEL
-    return Grid(epsg=epsg, west=round((x - half) / PIXEL) * PIXEL, north=round((y + half) / PIXEL) * PIXEL, pixel=PIXEL)
+    west, north = (round(value / 20) * 20 for value in (x - _EDGE / 2, y + _EDGE / 2))
+    return Grid(epsg=epsg, west=west, north=north, pixel=_EDGE / size)
 
 
 def _scene(directory: Path, land: Landscape, each: _Pass, *, size: int) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def _scene(directory: Path, land: Landscape, each: _Pass, *, size: int) -> dict[
     for index, band in enumerate(BANDS):
         if (each.tile, each.number, band) != _MISSING:
             (folder / f"{band}.tif").write_bytes(cog_bytes(_counts(seen[..., index], each.number), each.grid))
-    return _item(each, size=size)
+    return _item(each)
 
 
 def _positions(grid: Grid, size: int) -> tuple[Field, Field]:
@@ -121,8 +124,8 @@ def _counts(seen: Field, number: int) -> NDArray[np.uint16]:
     return np.clip(seen * 10_000 + noise, 1, 65_535).astype(np.uint16)
 
 
-def _item(each: _Pass, *, size: int) -> dict[str, Any]:
-    ring = _footprint(each.grid, size)
+def _item(each: _Pass) -> dict[str, Any]:
+    ring = _footprint(each.grid)
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
@@ -141,7 +144,7 @@ def _properties(each: _Pass) -> dict[str, Any]:
         "datetime": each.when.isoformat().replace("+00:00", "Z"),
         "platform": f"demo-2{'ab'[each.number % 2]}",
         "eo:cloud_cover": round(each.cloud * 100, 1),
-        "gsd": PIXEL,
+        "gsd": each.grid.pixel,
         "grid:code": f"MGRS-{each.tile}",
         "proj:epsg": each.grid.epsg,
     }
@@ -151,9 +154,8 @@ def _asset(scene: str, band: str) -> dict[str, Any]:
     return {"href": f"{scene}/{band}.tif", "type": "image/tiff; application=geotiff; profile=cloud-optimized", "roles": ["data"]}
 
 
-def _footprint(grid: Grid, size: int) -> list[list[float]]:
-    edge = size * grid.pixel
-    x = [grid.west, grid.west, grid.west + edge, grid.west + edge, grid.west]
-    y = [grid.north, grid.north - edge, grid.north - edge, grid.north, grid.north]
+def _footprint(grid: Grid) -> list[list[float]]:
+    x = [grid.west, grid.west, grid.west + _EDGE, grid.west + _EDGE, grid.west]
+    y = [grid.north, grid.north - _EDGE, grid.north - _EDGE, grid.north, grid.north]
     lon, lat = pyproj.Transformer.from_crs(grid.epsg, 4326, always_xy=True).transform(x, y)
     return [[round(a, 6), round(b, 6)] for a, b in zip(lon, lat, strict=True)]
