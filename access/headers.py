@@ -220,10 +220,11 @@ class _Reading:
             try:
                 return replace(read_header(buffer), etag=head.etag, size=head.size)
             except NeedMore as more:
-                part = self._ask(located, gate, more.start, min(more.end, head.size))
+                start, end = more.start, min(more.end, head.size)
+            part = self._ask(located, gate, start, end)
             if part.etag != head.etag or part.size != head.size:
                 raise raised(_CHANGED, "the file was replaced between two requests")
-            buffer.add(more.start, part.data)
+            buffer.add(start, part.data)
         raise Unreadable(f"the header lies in more than {MOST_PARTS} pieces", reason="scattered-header", remedy="rewrite the file as a COG")
 
     def _first(self, located: Located, gate: Gate, end: int) -> _Part:
