@@ -12,6 +12,9 @@ from rasterloom.errors import Unreadable
 PARSER_VERSION = 1
 """Part of every cache key that covers parsed headers: raise it when a field is read differently."""
 
+Affine = tuple[float, float, float, float, float, float]
+"""`(a, b, c, d, e, f)`: x = a*col + b*row + c, y = d*col + e*row + f."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Level:
@@ -33,6 +36,8 @@ class Level:
     """TIFF tag 259."""
     predictor: int
     """TIFF tag 317; 1 = none."""
+    jpeg_tables: bytes | None = None
+    """TIFF tag 347 of this level: overviews may have another quality. None: the header's."""
 
     @property
     def tiles_across(self) -> int:
@@ -66,9 +71,9 @@ class Header:
     """TIFF tag 284: 1 chunky (pixel-interleaved), 2 planar-separate (band-interleaved)."""
     photometric: int
     extra_samples: tuple[int, ...] | None
-    transform: tuple[float, float, float, float, float, float] | None
-    """Affine `(a, b, c, d, e, f)`: x = a*col + b*row + c, y = d*col + e*row + f, of the corner of a pixel (PixelIsArea,
-    whatever the file says). None: the file has no affine georeference (none at all, GCPs, RPCs)."""
+    transform: Affine | None
+    """Of the corner of a pixel (PixelIsArea, whatever the file says). None: the file has no affine georeference
+    (none at all, GCPs, RPCs)."""
     pixel_scale: tuple[float, ...] | None
     """Tag 33550 as it stands."""
     tiepoint: tuple[float, ...] | None
@@ -78,8 +83,10 @@ class Header:
     """`EPSG:32632`, else WKT2 or PROJJSON text, else None."""
     nodata: float | None
     """None where the file has none or says one that its dtype cannot hold (GDAL drops it too)."""
-    scale: float | None
-    offset: float | None
+    scales: tuple[float, ...] | None
+    """value = stored * scale + offset, one per sample; None where the file names none. A header rebuilt from a row holds its
+    band's alone."""
+    offsets: tuple[float, ...] | None
     jpeg_tables: bytes | None
     lerc_parameters: tuple[int, ...] | None
     ycbcr_subsampling: tuple[int, int] | None
@@ -92,7 +99,8 @@ class Header:
     def band_tiles(self, band_index: int, level: Level | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tile offsets and byte counts that hold the 0-based sample `band_index` of `level` (default: full resolution).
 
-        For planar-separate files that is the band's slice; for chunky files the shared table.
+        For planar-separate files that is the band's slice; for chunky files the shared table. A header rebuilt from a row
+        holds nothing but its band's slice, which is then the answer.
         Raises `Unreadable` (reason `band-index`) where the file has no such sample.
         """
         if not 0 <= band_index < self.samples_per_pixel:
@@ -103,5 +111,7 @@ class Header:
         if self.planar_configuration != 2 or self.samples_per_pixel == 1:
             return level.tile_offsets, level.tile_byte_counts
         count = level.tiles_across * level.tiles_down
+        if len(level.tile_offsets) == count:
+            return level.tile_offsets, level.tile_byte_counts
         part = slice(band_index * count, (band_index + 1) * count)
         return level.tile_offsets[part], level.tile_byte_counts[part]

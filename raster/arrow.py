@@ -1,0 +1,326 @@
+"""Headers as Arrow structs and back: the column `{band}_metadata` that Rasteret reads, and its sibling `{band}_ext` with the rest.
+
+Tables are built for a whole batch at once from flat numpy arrays. What Rasteret's seventeen fields lack goes to the sibling,
+spelled so that it costs few bytes: overview offsets are stored only where they do not follow from the byte counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rasterloom.raster.header import Affine, Header, Level
+from rasterloom.raster.levels import sample_format_of
+
+
+def _list(item: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("element", item))
+
+
+METADATA_TYPE = pa.struct(
+    [
+        ("image_width", pa.int32()),
+        ("image_height", pa.int32()),
+        ("tile_width", pa.int32()),
+        ("tile_height", pa.int32()),
+        ("dtype", pa.string()),
+        ("transform", _list(pa.float64())),
+        ("predictor", pa.int32()),
+        ("compression", pa.int32()),
+        ("tile_offsets", _list(pa.int64())),
+        ("tile_byte_counts", _list(pa.int64())),
+        ("pixel_scale", _list(pa.float64())),
+        ("tiepoint", _list(pa.float64())),
+        ("nodata", pa.float64()),
+        ("samples_per_pixel", pa.int32()),
+        ("planar_configuration", pa.int32()),
+        ("photometric", pa.int32()),
+        ("extra_samples", _list(pa.int32())),
+    ]
+)
+"""Exactly the seventeen fields of the format, in its order."""
+
+LEVEL_TYPE = pa.struct(
+    [
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("tile_width", pa.int32()),
+        ("tile_height", pa.int32()),
+        ("compression", pa.int32()),
+        ("predictor", pa.int32()),
+        ("jpeg_tables", pa.binary()),
+        ("byte_counts", _list(pa.int32())),
+        ("first_offset", pa.int64()),
+        ("gap", pa.int32()),
+        ("offsets", _list(pa.int64())),
+    ]
+)
+"""One overview or mask. GDAL lays tiles out in order: `offset[i+1] = offset[i] + byte_count[i] + gap` (8 in a COG, for the size
+before and the check bytes behind a tile). `offsets` is null where that holds, and the whole table where it does not."""
+
+EXT_TYPE = pa.struct(
+    [
+        ("byte_order", pa.string()),
+        ("bits_per_sample", pa.int32()),
+        ("sample_format", pa.int32()),
+        ("jpeg_tables", pa.binary()),
+        ("lerc_parameters", _list(pa.int32())),
+        ("ycbcr_subsampling", _list(pa.int32())),
+        ("scale", pa.float64()),
+        ("offset", pa.float64()),
+        ("epsg", pa.int32()),
+        ("crs", pa.string()),
+        ("overviews", _list(LEVEL_TYPE)),
+        ("mask", LEVEL_TYPE),
+        ("overview_masks", _list(LEVEL_TYPE)),
+        ("etag", pa.string()),
+        ("size", pa.int64()),
+    ]
+)
+
+Number = TypeVar("Number", int, float)
+Read = tuple[Header, int]
+"""A header and the 0-based sample of it that the row is about."""
+
+
+def metadata_array(headers: Sequence[Header | None], band_indexes: Sequence[int]) -> pa.StructArray:
+    """One `METADATA_TYPE` struct per header, null where it is None; tables are the slice of the band.
+
+    Raises `Unreadable` (`band-index`) where a header has no such sample.
+    """
+    whole = _present(headers, band_indexes)
+    tables = [header.band_tiles(band) for header, band in whole]
+    columns: list[pa.Array] = [
+        _column(pa.int32(), whole, lambda header: header.full.width),
+        _column(pa.int32(), whole, lambda header: header.full.height),
+        _column(pa.int32(), whole, lambda header: header.full.tile_width),
+        _column(pa.int32(), whole, lambda header: header.full.tile_height),
+        _column(pa.string(), whole, lambda header: header.dtype),
+        _column(_list(pa.float64()), whole, lambda header: _transform_row(header.transform)),
+        _column(pa.int32(), whole, lambda header: header.full.predictor),
+        _column(pa.int32(), whole, lambda header: header.full.compression),
+        _lists([offsets for offsets, _ in tables], pa.int64()),
+        _lists([counts for _, counts in tables], pa.int64()),
+        _column(_list(pa.float64()), whole, lambda header: header.pixel_scale),
+        _column(_list(pa.float64()), whole, lambda header: header.tiepoint),
+        _column(pa.float64(), whole, lambda header: header.nodata),
+        _column(pa.int32(), whole, lambda header: header.samples_per_pixel),
+        _column(pa.int32(), whole, lambda header: header.planar_configuration),
+        _column(pa.int32(), whole, lambda header: header.photometric),
+        _column(_list(pa.int32()), whole, lambda header: header.extra_samples),
+    ]
+    return _spread(METADATA_TYPE, columns, headers)
+
+
+def ext_array(headers: Sequence[Header | None], band_indexes: Sequence[int]) -> pa.StructArray:
+    """One `EXT_TYPE` struct per header, null where it is None."""
+    whole = _present(headers, band_indexes)
+    columns: list[pa.Array] = [
+        _column(pa.string(), whole, lambda header: header.byte_order),
+        _column(pa.int32(), whole, lambda header: header.bits_per_sample),
+        _column(pa.int32(), whole, lambda header: header.sample_format),
+        _column(pa.binary(), whole, lambda header: header.jpeg_tables),
+        _column(_list(pa.int32()), whole, lambda header: header.lerc_parameters),
+        _column(_list(pa.int32()), whole, lambda header: header.ycbcr_subsampling),
+        pa.array([_of_band(header.scales, band) for header, band in whole], pa.float64()),
+        pa.array([_of_band(header.offsets, band) for header, band in whole], pa.float64()),
+        _column(pa.int32(), whole, lambda header: header.epsg),
+        _column(pa.string(), whole, lambda header: header.crs),
+        _level_lists(whole, lambda header: header.overviews),
+        _levels(whole, [header.mask for header, _ in whole]),
+        _level_lists(whole, lambda header: header.overview_masks),
+        _column(pa.string(), whole, lambda header: header.etag),
+        _column(pa.int64(), whole, lambda header: header.size),
+    ]
+    return _spread(EXT_TYPE, columns, headers)
+
+
+def _present(headers: Sequence[Header | None], band_indexes: Sequence[int]) -> list[Read]:
+    return [(header, band) for header, band in zip(headers, band_indexes, strict=True) if header is not None]
+
+
+def _column(kind: pa.DataType, whole: list[Read], value: Callable[[Header], object]) -> pa.Array:
+    return pa.array([value(header) for header, _ in whole], kind)
+
+
+def _of_band(values: tuple[float, ...] | None, band: int) -> float | None:
+    return None if values is None else values[0 if len(values) == 1 else band]
+
+
+def _transform_row(affine: Affine | None) -> tuple[float, ...] | None:
+    """`[sx, tx, sy, ty]` of a grid that is parallel to its axes, else the six numbers."""
+    if affine is None or affine[1] or affine[3]:
+        return affine
+    return affine[0], affine[2], affine[4], affine[5]
+
+
+def _lists(tables: Sequence[NDArray[np.int64]], item: pa.DataType) -> pa.ListArray:
+    lengths = np.fromiter(map(len, tables), np.int32, len(tables))
+    ends = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+    flat = np.concatenate(tables) if tables else np.empty(0, np.int64)
+    values = pa.array(flat.astype(np.int32 if item == pa.int32() else np.int64, copy=False), item)
+    return pa.ListArray.from_arrays(pa.array(ends), values, type=_list(item))
+
+
+def _spread(kind: pa.StructType, columns: list[pa.Array], headers: Sequence[Header | None]) -> pa.StructArray:
+    """The struct of the headers that are there, with nulls put back in the places of those that are not."""
+    packed = pa.StructArray.from_arrays(columns, fields=list(kind))
+    present = np.fromiter((header is not None for header in headers), bool, len(headers))
+    if present.all():
+        return packed
+    return packed.take(pa.array(np.cumsum(present) - 1, mask=~present))
+
+
+def _level_lists(whole: list[Read], levels_of: Callable[[Header], tuple[Level, ...]]) -> pa.ListArray:
+    owners = [(read, level) for read in whole for level in levels_of(read[0])]
+    ends = np.cumsum([0, *(len(levels_of(header)) for header, _ in whole)], dtype=np.int32)
+    values = _levels([read for read, _ in owners], [level for _, level in owners])
+    return pa.ListArray.from_arrays(pa.array(ends), values, type=_list(LEVEL_TYPE))
+
+
+def _levels(owners: list[Read], levels: Sequence[Level | None]) -> pa.StructArray:
+    there = [(read, level) for read, level in zip(owners, levels, strict=True) if level is not None]
+    tables = [_level_tables(header, band, level) for (header, band), level in there]
+    gaps = _gaps(tables)
+    plain = [level for _, level in there]
+    columns: list[pa.Array] = [
+        pa.array([level.width for level in plain], pa.int32()),
+        pa.array([level.height for level in plain], pa.int32()),
+        pa.array([level.tile_width for level in plain], pa.int32()),
+        pa.array([level.tile_height for level in plain], pa.int32()),
+        pa.array([level.compression for level in plain], pa.int32()),
+        pa.array([level.predictor for level in plain], pa.int32()),
+        pa.array([None if level.jpeg_tables == header.jpeg_tables else level.jpeg_tables for (header, _), level in there], pa.binary()),
+        _lists([counts for _, counts in tables], pa.int32()),
+        pa.array([int(offsets[0]) for offsets, _ in tables], pa.int64()),
+        pa.array(gaps, pa.int32()),
+        pa.array([None if gap is not None else offsets for (offsets, _), gap in zip(tables, gaps, strict=True)], _list(pa.int64())),
+    ]
+    return _spread(LEVEL_TYPE, columns, levels)  # pyright: ignore[reportArgumentType]
+
+
+def _level_tables(header: Header, band: int, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    is_mask = level is header.mask or any(level is mask for mask in header.overview_masks)
+    return (level.tile_offsets, level.tile_byte_counts) if is_mask else header.band_tiles(band, level)
+
+
+def _gaps(tables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list[int | None]:
+    """For each table the constant distance from the end of a tile to the next one, None where it is not constant."""
+    if not tables:
+        return []
+    offsets, counts = (np.concatenate([table[part] for table in tables]) for part in (0, 1))
+    lengths = np.fromiter((len(table[0]) for table in tables), np.int64, len(tables))
+    starts = np.cumsum(lengths) - lengths
+    steps = np.zeros(len(offsets), np.int64)
+    steps[:-1] = offsets[1:] - offsets[:-1] - counts[:-1]
+    # The last step of a table leads into the next table: it says what the first one says.
+    steps[starts + lengths - 1] = np.where(lengths > 1, steps[starts], 0)
+    low, high = np.minimum.reduceat(steps, starts), np.maximum.reduceat(steps, starts)
+    fits = (low == high) & (abs(low) < 1 << 31)
+    return [int(gap) if fit else None for gap, fit in zip(low, fits, strict=True)]
+
+
+def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) -> Header:
+    """The header of one band of one row, as far as reading its pixels needs it: the inverse of the two arrays above.
+
+    Values may be Python lists or arrays. Tables are the band's own: `Header.band_tiles` gives them for its index. Without `ext`
+    (a collection that Rasteret wrote) the file is taken as little-endian, with samples as wide as their type and no overviews.
+    """
+    ext = ext or {}
+    dtype = metadata["dtype"]
+    bits, sample_format = sample_format_of(dtype)
+    return Header(
+        full=_full(metadata, ext),
+        overviews=tuple(_level(row) for row in _items(ext.get("overviews"))),
+        mask=_level(ext["mask"]) if ext.get("mask") is not None else None,
+        overview_masks=tuple(_level(row) for row in _items(ext.get("overview_masks"))),
+        byte_order=ext.get("byte_order") or "<",
+        bigtiff=False,
+        dtype=dtype,
+        bits_per_sample=ext.get("bits_per_sample") or bits,
+        sample_format=ext.get("sample_format") or sample_format,
+        samples_per_pixel=metadata.get("samples_per_pixel") or 1,
+        planar_configuration=metadata.get("planar_configuration") or 1,
+        photometric=_default(metadata.get("photometric"), 1),
+        extra_samples=_tuple(metadata.get("extra_samples"), int),
+        transform=_affine(metadata.get("transform")),
+        pixel_scale=_tuple(metadata.get("pixel_scale"), float),
+        tiepoint=_tuple(metadata.get("tiepoint"), float),
+        epsg=ext.get("epsg"),
+        crs=ext.get("crs"),
+        nodata=metadata.get("nodata"),
+        scales=_single(ext.get("scale")),
+        offsets=_single(ext.get("offset")),
+        jpeg_tables=ext.get("jpeg_tables"),
+        lerc_parameters=_tuple(ext.get("lerc_parameters"), int),
+        ycbcr_subsampling=_pair(ext.get("ycbcr_subsampling")),
+        header_end=0,
+        etag=ext.get("etag"),
+        size=ext.get("size"),
+    )
+
+
+def _full(metadata: Mapping[str, Any], ext: Mapping[str, Any]) -> Level:
+    return Level(
+        width=metadata["image_width"],
+        height=metadata["image_height"],
+        tile_width=metadata["tile_width"],
+        tile_height=metadata["tile_height"],
+        tile_offsets=np.asarray(metadata["tile_offsets"], np.int64),
+        tile_byte_counts=np.asarray(metadata["tile_byte_counts"], np.int64),
+        compression=_default(metadata.get("compression"), 1),
+        predictor=_default(metadata.get("predictor"), 1),
+        jpeg_tables=ext.get("jpeg_tables"),
+    )
+
+
+def _level(row: Mapping[str, Any]) -> Level:
+    counts = np.asarray(row["byte_counts"], np.int64)
+    offsets = row.get("offsets")
+    if offsets is None:
+        offsets = row["first_offset"] + np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[:-1] + row["gap"])])
+    return Level(
+        width=row["width"],
+        height=row["height"],
+        tile_width=row["tile_width"],
+        tile_height=row["tile_height"],
+        tile_offsets=np.asarray(offsets, np.int64),
+        tile_byte_counts=counts,
+        compression=row["compression"],
+        predictor=row["predictor"],
+        jpeg_tables=row.get("jpeg_tables"),
+    )
+
+
+def _items(values: Iterable[Mapping[str, Any]] | None) -> Iterable[Mapping[str, Any]]:
+    return () if values is None else values
+
+
+def _default(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _tuple(values: Iterable[Any] | None, kind: type[Number]) -> tuple[Number, ...] | None:
+    return None if values is None else tuple(kind(value) for value in values)
+
+
+def _single(value: float | None) -> tuple[float, ...] | None:
+    return None if value is None else (value,)
+
+
+def _pair(values: Sequence[int] | None) -> tuple[int, int] | None:
+    return None if values is None else (int(values[0]), int(values[1]))
+
+
+def _affine(values: Sequence[float] | None) -> Affine | None:
+    if values is None or len(values) not in (4, 6):
+        return None
+    numbers = [float(value) for value in values]
+    if len(numbers) == 4:
+        return numbers[0], 0.0, numbers[1], 0.0, numbers[2], numbers[3]
+    a, b, c, d, e, f = numbers
+    return a, b, c, d, e, f

@@ -1,0 +1,112 @@
+"""Header of a TIFF or BigTIFF from the bytes that were fetched so far: strict, bounded, both byte orders, all directories.
+
+`read_header` either gives a `Header` that is whole, raises `NeedMore` with the range that completes it, or refuses with
+`Unreadable`; it never loops and never reads a table larger than `fields` allows. Where files bend the standard, GDAL is the
+rule: the blocks of a level are the blocks that GDAL shows.
+"""
+
+from __future__ import annotations
+
+from rasterloom.raster import fields
+from rasterloom.raster.buffer import Buffer, NeedMore
+from rasterloom.raster.geokeys import affine_of, georeference
+from rasterloom.raster.header import Header, Level
+from rasterloom.raster.ifd import Directories, Tags, read_directories
+from rasterloom.raster.levels import Samples, level_of, samples_of
+from rasterloom.raster.metadata import nodata_of, scales_of
+
+__all__ = ["Buffer", "NeedMore", "header_of", "read_header"]
+
+_REDUCED, _MASK = 1, 4
+"""Bits of NewSubfileType."""
+
+
+def read_header(buffer: Buffer) -> Header:
+    """The header of the file that `buffer` holds in part.
+
+    Raises `NeedMore` (one range over the holes that are known) or `Unreadable` with a stable `reason`.
+    """
+    return header_of(read_directories(buffer), buffer.size)
+
+
+def header_of(found: Directories, size: int | None) -> Header:
+    """The header that the tags of all directories make. `size` is the length of the file in bytes, where it is known."""
+    tags = found.ifds[0]
+    samples = samples_of(tags)
+    budget = [fields.MAX_ALL_TILES]
+    full = level_of(tags, samples, size, budget)
+    pyramid = _Pyramid(samples, full)
+    for other in found.ifds[1:]:
+        pyramid.take(other, size, budget)
+    order = found.form.byte_order
+    place = georeference(order, tags.get(fields.GEO_KEYS), tags.get(fields.GEO_DOUBLES), tags.get(fields.GEO_ASCII))
+    scales, offsets = scales_of(tags.get(fields.GDAL_METADATA), samples.count)
+    return Header(
+        full=full,
+        overviews=pyramid.sorted(pyramid.overviews),
+        mask=pyramid.mask,
+        overview_masks=pyramid.sorted(pyramid.overview_masks),
+        byte_order=order,
+        bigtiff=found.form.bigtiff,
+        dtype=samples.dtype,
+        bits_per_sample=samples.bits,
+        sample_format=samples.format,
+        samples_per_pixel=samples.count,
+        planar_configuration=samples.planar,
+        photometric=samples.photometric,
+        extra_samples=tags.get(fields.EXTRA_SAMPLES),
+        transform=affine_of(
+            tags.get(fields.PIXEL_SCALE), tags.get(fields.TIEPOINT), tags.get(fields.TRANSFORMATION), pixel_is_point=place.pixel_is_point
+        ),
+        pixel_scale=tags.get(fields.PIXEL_SCALE),
+        tiepoint=tags.get(fields.TIEPOINT),
+        epsg=place.epsg,
+        crs=place.crs,
+        nodata=nodata_of(tags.get(fields.GDAL_NODATA), samples.dtype),
+        scales=scales,
+        offsets=offsets,
+        jpeg_tables=tags.get(fields.JPEG_TABLES),
+        lerc_parameters=tags.get(fields.LERC_PARAMETERS),
+        ycbcr_subsampling=_subsampling(tags, samples),
+        header_end=found.end,
+        size=size,
+    )
+
+
+def _subsampling(tags: Tags, samples: Samples) -> tuple[int, int] | None:
+    if samples.photometric != 6:
+        return None
+    horizontal, *vertical = tags.get(fields.YCBCR_SUBSAMPLING, (2, 2))
+    return horizontal, vertical[0] if vertical else horizontal
+
+
+class _Pyramid:
+    """Sorts the directories behind the first one into overviews and masks, as GDAL does."""
+
+    def __init__(self, samples: Samples, full: Level) -> None:
+        self.samples = samples
+        self.full = full
+        self.overviews: list[Level] = []
+        self.overview_masks: list[Level] = []
+        self.mask: Level | None = None
+
+    def take(self, tags: Tags, size: int | None, budget: list[int]) -> None:
+        kind = tags.get(fields.SUBFILE_TYPE, 0)
+        if not kind & (_REDUCED | _MASK):
+            return
+        samples = samples_of(tags)
+        if kind & _MASK:
+            if samples.bits == samples.count == 1:
+                self._take_mask(level_of(tags, samples, size, budget), reduced=bool(kind & _REDUCED))
+        elif samples.like(self.samples):
+            self.overviews.append(level_of(tags, samples, size, budget))
+
+    def _take_mask(self, level: Level, *, reduced: bool) -> None:
+        if reduced:
+            self.overview_masks.append(level)
+        elif self.mask is None and (level.width, level.height) == (self.full.width, self.full.height):
+            self.mask = level
+
+    @staticmethod
+    def sorted(levels: list[Level]) -> tuple[Level, ...]:
+        return tuple(sorted(levels, key=lambda level: -level.width * level.height)) if len(levels) > 1 else tuple(levels)
