@@ -1,0 +1,64 @@
+"""Which href of an asset is taken, and what a relative one means."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from rasterloom.access.redact import canonical_href
+from rasterloom.errors import Unreadable
+
+
+def chosen_href(asset: Mapping[str, Any], path: str) -> str:
+    """The href at `path` (`href`, or e.g. `alternate.s3.href`). Raises `Unreadable` (`href-missing`)."""
+    value: Any = asset
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, str) or not value.strip():
+        raise Unreadable(f"the asset has no text at {path!r}", reason="href-missing", remedy="the catalog must say where the file lies")
+    return value.strip()
+
+
+def absolute_href(href: str, base: str) -> str:
+    """Canonical href, absolute where `base` (the item's own address) allows it. Raises `Unreadable` (`bad-href`, `href-relative`)."""
+    try:
+        scheme = urlsplit(href).scheme
+    except ValueError:
+        raise Unreadable("the href is no URL and no path", reason="bad-href", remedy="correct the href in the catalog") from None
+    if scheme or (posixpath.isabs(href) and not urlsplit(base).scheme):
+        return canonical_href(href)
+    if not base:
+        raise Unreadable(
+            "a relative href, and the item has no self link", reason="href-relative", remedy="the catalog must say where the file lies"
+        )
+    return canonical_href(_joined(base, href))
+
+
+def _joined(base: str, href: str) -> str:
+    parts = urlsplit(base)
+    if parts.scheme in ("http", "https", "file"):
+        return urljoin(base, href)
+    # urljoin knows no s3, gs or az
+    root = f"{parts.scheme}://{parts.netloc}" if parts.scheme else ""
+    path = base[len(root) :]
+    return root + posixpath.normpath(posixpath.join(posixpath.dirname(path), href))
+
+
+def address_of(item: Mapping[str, Any], endpoint: str, collection: str) -> str:
+    """Where the item itself stands: its absolute self link, else its place in the API."""
+    links = item.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, Mapping) and link.get("rel") == "self" and _is_absolute(link.get("href")):
+            return link["href"]
+    return f"{endpoint}/collections/{collection}/items/{item.get('id')}"
+
+
+def _is_absolute(href: object) -> bool:
+    if not isinstance(href, str):
+        return False
+    try:
+        return bool(urlsplit(href).scheme) or posixpath.isabs(href)
+    except ValueError:
+        return False
