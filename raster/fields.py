@@ -103,5 +103,8 @@ RULES: Mapping[int, Rule] = {
     GDAL_NODATA: Rule("GDAL_NODATA", frozenset({2}), 4096, opaque=True),
     LERC_PARAMETERS: Rule("LercParameters", _UNSIGNED, 64),
 }
-FIRST_ONLY = frozenset({SUB_IFDS, PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_ASCII, GDAL_METADATA, GDAL_NODATA})
+_FIRST_ONLY = frozenset({SUB_IFDS, PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_ASCII, GDAL_METADATA, GDAL_NODATA})
 """Tags that are read of the first directory alone."""
+LATER_RULES: Mapping[int, Rule] = {tag: rule for tag, rule in RULES.items() if tag not in _FIRST_ONLY}
+NUMBERS = frozenset(tag for tag, rule in RULES.items() if rule.max_count == 1) | {BITS_PER_SAMPLE, SAMPLE_FORMAT}
+"""Tags of which a single value is kept as an int."""

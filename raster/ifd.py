@@ -24,7 +24,7 @@ GUESS = 16 << 10
 """Bytes fetched of a directory of which only the place is known."""
 
 Tags = dict[int, Any]
-"""Tag -> int, tuple of ints, bytes (opaque tags) or array, as `fields.RULES` says."""
+"""Tag -> int, tuple of ints or floats, bytes (opaque tags) or array (tables), as `fields.RULES` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,19 @@ class Form:
     pointer: struct.Struct
     value_at: int
     """Bytes from the start of an entry to its value."""
-    inline: dict[int, tuple[int, int]]
-    """Field type -> shift and mask that take one such value out of the entry's number."""
+    inline: dict[tuple[int, int], tuple[int, int]]
+    """Tag and field type of a single number that stands in its entry -> shift and mask that take it out of the entry's value."""
 
 
 def _form(byte_order: str, *, bigtiff: bool) -> Form:
     width = 8 if bigtiff else 4
     bits = {kind: 8 * fields.TYPE_SIZES[kind] for kind in (1, 3, 4, 13, 16, 18) if fields.TYPE_SIZES[kind] <= width}
-    inline = {kind: (8 * width - n if byte_order == ">" else 0, (1 << n) - 1) for kind, n in bits.items()}
+    inline = {
+        (tag, kind): (8 * width - n if byte_order == ">" else 0, (1 << n) - 1)
+        for tag in fields.NUMBERS
+        for kind, n in bits.items()
+        if kind in fields.RULES[tag].types
+    }
     layouts = ("Q", "HHQQ", "Q", 12) if bigtiff else ("H", "HHII", "I", 8)
     count, entry, pointer = (struct.Struct(byte_order + code) for code in layouts[:3])
     return Form(byte_order, bigtiff, count, entry, pointer, layouts[3], inline)
@@ -147,23 +152,24 @@ class _Walk:
 
     def _tags(self, data: bytes, at: int, stop: int, *, first: bool) -> Tags:
         tags: Tags = {}
-        rules, inline, step = fields.RULES, self.form.inline, self.form.entry.size
+        rules = fields.RULES if first else fields.LATER_RULES
+        inline, step = self.form.inline, self.form.entry.size
         for tag, kind, count, value in self.form.entry.iter_unpack(memoryview(data)[at:stop]):
-            rule = rules.get(tag)
-            if rule is not None and kind in fields.TYPE_SIZES and (first or tag not in fields.FIRST_ONLY):
-                if tag in tags:
-                    raise Unreadable(f"tag {tag} ({rule.name}) stands twice in one directory", reason="duplicate-tag")
-                if kind not in rule.types or not 0 < count <= rule.max_count:
-                    raise _wrong_field(tag, rule, kind, count)
-                if count == 1 and kind in inline and not (rule.opaque or rule.table):
-                    shift, mask = inline[kind]
-                    tags[tag] = (value >> shift) & mask if rule.max_count == 1 else ((value >> shift) & mask,)
-                else:
-                    self._long_value(tags, tag, kind, count, value, (data, at + self.form.value_at), first=first)
+            if tag in tags:
+                raise Unreadable(f"tag {tag} ({rules[tag].name}) stands twice in one directory", reason="duplicate-tag")
+            number = inline.get((tag, kind))
+            if number is not None and count == 1:
+                tags[tag] = (value >> number[0]) & number[1]
+            elif tag in rules and kind in fields.TYPE_SIZES:
+                self._long_value(tags, (tag, kind, count, value), (data, at + self.form.value_at), first=first)
             at += step
         return tags
 
-    def _long_value(self, tags: Tags, tag: int, kind: int, count: int, value: int, own: tuple[bytes, int], *, first: bool) -> None:
+    def _long_value(self, tags: Tags, entry: tuple[int, int, int, int], own: tuple[bytes, int], *, first: bool) -> None:
+        tag, kind, count, value = entry
+        rule = fields.RULES[tag]
+        if kind not in rule.types or not 0 < count <= rule.max_count:
+            raise _wrong_field(tag, rule, kind, count)
         size = count * fields.TYPE_SIZES[kind]
         place: tuple[bytes, int] | None = own
         if size > self.form.pointer.size:
@@ -174,13 +180,13 @@ class _Walk:
             self._hole(value, value + size)
             return
         data, at = place
-        if fields.RULES[tag].opaque:
+        if rule.opaque:
             tags[tag] = data[at : at + size]
-        elif fields.RULES[tag].max_count == 1:
+        elif rule.max_count == 1:
             tags[tag] = int.from_bytes(data[at : at + size], "little" if self.form.byte_order == "<" else "big")
         else:
             array = np.frombuffer(data, self.form.byte_order + fields.FORMATS[kind], count, at)
-            tags[tag] = array if fields.RULES[tag].table else tuple(array.tolist())
+            tags[tag] = array if rule.table else tuple(array.tolist())
 
     def _hole(self, start: int, end: int) -> None:
         if end - start > MAX_REQUEST:

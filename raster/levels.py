@@ -35,29 +35,39 @@ class Samples:
     planar: int
     photometric: int
     dtype: str
-    jpeg_tables: bytes | None
 
-    def like(self, other: Samples) -> bool:
-        """True = pixels of both decode to the same kind of array, so that one can be the overview of the other."""
-        mine = (self.bits, self.format, self.count, self.planar, self.photometric)
-        return mine == (other.bits, other.format, other.count, other.planar, other.photometric)
+
+Numbers = int | tuple[int, ...]
+"""The same for all samples, or one for each."""
 
 
 def samples_of(tags: Tags) -> Samples:
     """Raises `Unreadable` where samples differ among themselves, or are of a kind that GDAL has no type for."""
-    count = tags.get(fields.SAMPLES_PER_PIXEL, 1)
+    get = tags.get
+    return _samples(
+        get(fields.BITS_PER_SAMPLE, 1),
+        get(fields.SAMPLE_FORMAT, 1),
+        get(fields.SAMPLES_PER_PIXEL, 1),
+        get(fields.PLANAR_CONFIGURATION, 1),
+        get(fields.PHOTOMETRIC, 1),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _samples(bits: Numbers, formats: Numbers, count: int, planar: int, photometric: int) -> Samples:
     if not 1 <= count <= fields.MAX_SAMPLES:
         raise Unreadable(f"SamplesPerPixel {count} is not in 1..{fields.MAX_SAMPLES}", reason="samples")
-    planar = tags.get(fields.PLANAR_CONFIGURATION, 1)
     if planar not in (1, 2):
         raise Unreadable(f"PlanarConfiguration {planar} is neither 1 (chunky) nor 2 (separate)", reason="samples")
-    bits = _uniform(tags.get(fields.BITS_PER_SAMPLE, (1,)), count, "BitsPerSample")
-    kind = _uniform(tags.get(fields.SAMPLE_FORMAT, (1,)), count, "SampleFormat")
-    return Samples(bits, kind, count, planar, tags.get(fields.PHOTOMETRIC, 1), dtype_of(bits, kind), tags.get(fields.JPEG_TABLES))
+    width = _uniform(bits, count, "BitsPerSample")
+    kind = _uniform(formats, count, "SampleFormat")
+    return Samples(width, kind, count, planar, photometric, dtype_of(width, kind))
 
 
-def _uniform(values: tuple[int, ...], count: int, name: str) -> int:
-    if len(values) not in (1, count) or (len(values) > 1 and len(set(values)) > 1):
+def _uniform(values: Numbers, count: int, name: str) -> int:
+    if isinstance(values, int):
+        return values
+    if len(values) != count or len(set(values)) > 1:
         raise Unreadable(f"{name} {values[:8]} of {count} samples: samples of several kinds are not supported", reason="mixed-samples")
     return values[0]
 
@@ -101,8 +111,7 @@ def level_of(tags: Tags, samples: Samples, size: int | None, budget: list[int]) 
     budget[0] -= expected
     if budget[0] < 0:
         raise Unreadable(f"the file has more than {fields.MAX_ALL_TILES} tiles", reason="too-large")
-    offsets, counts = _tables(tags, tiled=tiled, expected=expected)
-    _check_tables(offsets, counts, 2 * raw + 65_536, size)
+    offsets, counts = _tables(tags, tiled=tiled, expected=expected, limit=2 * raw + 65_536, size=size)
     compression = tags.get(fields.COMPRESSION, 1)
     if compression == 1 and expected == 1 and not tiled and samples.planar == 1 and offsets[0]:
         tile_height, offsets, counts = _chopped(raw // tile_height, (tile_height, height), offsets, counts)
@@ -116,7 +125,7 @@ def level_of(tags: Tags, samples: Samples, size: int | None, budget: list[int]) 
         tile_byte_counts=counts,
         compression=compression,
         predictor=predictor,
-        jpeg_tables=samples.jpeg_tables,
+        jpeg_tables=tags.get(fields.JPEG_TABLES),
     )
 
 
@@ -149,27 +158,26 @@ def _strip_height(tags: Tags, height: int) -> int:
     return rows
 
 
-def _tables(tags: Tags, *, tiled: bool, expected: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _tables(tags: Tags, *, tiled: bool, expected: int, limit: int, size: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets and byte counts, each tile inside the file (or sparse: 0 and 0) and at most `limit` bytes."""
     offsets = _required(tags, fields.TILE_OFFSETS if tiled else fields.STRIP_OFFSETS)
     counts = _required(tags, fields.TILE_BYTE_COUNTS if tiled else fields.STRIP_BYTE_COUNTS)
     if len(offsets) != expected or len(counts) != expected:
         message = f"{expected} tiles have {len(offsets)} offsets and {len(counts)} byte counts"
         raise Unreadable(message, reason="tile-count")
-    return offsets.astype(np.int64), counts.astype(np.int64)
-
-
-def _check_tables(offsets: NDArray[np.int64], counts: NDArray[np.int64], limit: int, size: int | None) -> None:
-    largest, furthest, end = (int(np.maximum.reduce(values.view(np.uint64))) for values in (counts, offsets, offsets + counts))
+    largest, furthest, top = int(np.maximum.reduce(counts)), int(np.maximum.reduce(offsets)), FAR if size is None else size
     if largest > limit:
         raise Unreadable(f"a tile of {largest} bytes is larger than twice its pixels ({limit} bytes)", reason="tile-bytes")
-    top = FAR if size is None else size
-    if furthest > top or end > top:
-        raise Unreadable(
-            f"a tile ends at byte {max(furthest, end)}, beyond the file's {top}", reason="truncated", remedy="fetch the file again"
-        )
-    filled = np.count_nonzero(counts)
-    if (filled < len(counts) or np.count_nonzero(offsets) < len(offsets)) and np.any((offsets == 0) != (counts == 0)):
+    sparse = np.count_nonzero(counts) < expected or np.count_nonzero(offsets) < expected
+    if sparse and np.any((offsets == 0) != (counts == 0)):
         raise Unreadable("a tile has an offset without bytes or bytes without an offset", reason="tile-offset")
+    if furthest <= top:
+        offsets, counts = offsets.astype(np.int64), counts.astype(np.int64)
+        furthest = int(np.maximum.reduce(offsets + counts))
+    if furthest > top:
+        message = f"a tile reaches to byte {furthest}, beyond the file's {top}"
+        raise Unreadable(message, reason="truncated", remedy="fetch the file again")
+    return offsets, counts
 
 
 def _chopped(

@@ -98,7 +98,7 @@ class _Pyramid:
         if kind & _MASK:
             if samples.bits == samples.count == 1:
                 self._take_mask(level_of(tags, samples, size, budget), reduced=bool(kind & _REDUCED))
-        elif samples.like(self.samples):
+        elif samples == self.samples:
             self.overviews.append(level_of(tags, samples, size, budget))
 
     def _take_mask(self, level: Level, *, reduced: bool) -> None:
