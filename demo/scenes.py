@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from rasterloom.demo.cog import Grid, cog_bytes
 from rasterloom.demo.landscape import BANDS, Extent, Field, Landscape, clouds, make_landscape, reflectance
+from rasterloom.errors import SpecError
 
 COLLECTION = "demo-sentinel-2"
 ASSETS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
 """Band code -> asset key, as Earth Search names them."""
-AREA = Extent(west=5.84, south=43.02, east=6.17, north=43.15)
+AREA = Extent(west=5.86, south=43.03, east=6.15, north=43.14)
 """The demo's question: it lies on both sides of 6 degrees east, where UTM zone 31 ends and zone 32 begins."""
 DATES = ("2024-06-01", "2024-07-15")
 CLOUDIEST = 60
@@ -28,6 +30,7 @@ _EDGE = 15_360
 """Metres of ground that a scene is wide and high."""
 _LANDSCAPE = Extent(west=5.79, south=42.97, east=6.22, north=43.20)
 _SEED = 7
+_ITEMS = "items.json"
 _DAYS = (
     (datetime(2024, 6, 4, 10, 36, 21, tzinfo=UTC), 0.00),
     (datetime(2024, 6, 19, 10, 36, 19, tzinfo=UTC), 0.18),
@@ -70,14 +73,24 @@ class _Pass:
 
 
 def make_archive(directory: Path, *, size: int = 768) -> Archive:
-    """Writes `<directory>/<item id>/<band>.tif`, and says what stands there.
+    """Writes `<directory>/<item id>/<band>.tif` and the items, and says what stands there.
 
     A scene is 15.36 km of ground in `size` x `size` pixels: 20 m each as it comes.
     """
     land = make_landscape(_LANDSCAPE, seed=_SEED)
     items = tuple(_scene(directory, land, each, size=size) for each in _passes(size))
+    (directory / _ITEMS).write_text(json.dumps(items))
+    return open_archive(directory)
+
+
+def open_archive(directory: Path) -> Archive:
+    """An archive that was made before. Raises SpecError where there is none."""
+    try:
+        items = json.loads((directory / _ITEMS).read_text())
+    except (OSError, ValueError) as error:
+        raise SpecError(f"there is no demo archive in {directory}", remedy="make it with `rasterloom demo`") from error
     files = list(directory.rglob("*.tif"))
-    return Archive(directory=directory, items=items, files=len(files), size=sum(path.stat().st_size for path in files))
+    return Archive(directory=directory, items=tuple(items), files=len(files), size=sum(path.stat().st_size for path in files))
 
 
 def _passes(size: int) -> Iterator[_Pass]:

@@ -16,6 +16,7 @@ from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 from rasterloom.demo.scenes import COLLECTION, Archive
+from rasterloom.errors import Unavailable
 
 PAGE = 4
 """Items of a page at the most: few, so that the demo has something to page through."""
@@ -67,8 +68,8 @@ class _Book:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, archive: Archive) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, archive: Archive, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.archive = archive
         self.book = _Book()
 
@@ -89,14 +90,21 @@ class Provider:
         return f"{self._server.root}/stac"
 
     @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
     def count(self) -> Count:
         return self._server.book.count
 
 
 @contextmanager
-def serving(archive: Archive) -> Generator[Provider]:
-    """Serves the archive on a free port until the block ends."""
-    server = _Server(archive)
+def serving(archive: Archive, *, port: int = 0) -> Generator[Provider]:
+    """Serves the archive until the block ends, on a free port unless one is given. Raises Unavailable where that one is taken."""
+    try:
+        server = _Server(archive, port)
+    except OSError as error:
+        raise Unavailable(f"port {port} cannot be had: {error.strerror}", remedy="stop what listens there, or make a new demo") from error
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
