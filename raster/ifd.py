@@ -23,8 +23,12 @@ SPREAD = 256 << 10
 GUESS = 16 << 10
 """Bytes fetched of a directory of which only the place is known."""
 
-Tags = dict[int, Any]
-"""Tag -> int, tuple of ints or floats, bytes (opaque tags) or array (tables), as `fields.RULES` says."""
+
+class Tags(dict[int, Any]):
+    """Tag -> int, tuple of ints or floats, bytes (opaque tags) or array (tables), as `fields.RULES` says."""
+
+    def __missing__(self, tag: int) -> Any:
+        raise Unreadable(f"tag {tag} ({fields.RULES[tag].name}) is missing", reason="missing-tag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +39,27 @@ class Form:
     bigtiff: bool
     count: struct.Struct
     entry: struct.Struct
-    """Tag, type, count, and the value or its place as an unsigned number."""
+    """Tag and field type as one number (`key`), count, and the value or its place as an unsigned number."""
     pointer: struct.Struct
-    value_at: int
-    """Bytes from the start of an entry to its value."""
-    inline: dict[tuple[int, int], tuple[int, int]]
-    """Tag and field type of a single number that stands in its entry -> shift and mask that take it out of the entry's value."""
+    inline: dict[int, tuple[int, int, int]]
+    """Key of a single number that stands in its entry -> tag, and the shift and mask that take it out of the entry's value."""
+
+    def tag_and_type(self, key: int) -> tuple[int, int]:
+        return (key & 0xFFFF, key >> 16) if self.byte_order == "<" else (key >> 16, key & 0xFFFF)
 
 
 def _form(byte_order: str, *, bigtiff: bool) -> Form:
     width = 8 if bigtiff else 4
     bits = {kind: 8 * fields.TYPE_SIZES[kind] for kind in (1, 3, 4, 13, 16, 18) if fields.TYPE_SIZES[kind] <= width}
+    little = byte_order == "<"
     inline = {
-        (tag, kind): (8 * width - n if byte_order == ">" else 0, (1 << n) - 1)
+        (kind << 16 | tag if little else tag << 16 | kind): (tag, 0 if little else 8 * width - n, (1 << n) - 1)
         for tag in fields.NUMBERS
         for kind, n in bits.items()
         if kind in fields.RULES[tag].types
     }
-    layouts = ("Q", "HHQQ", "Q", 12) if bigtiff else ("H", "HHII", "I", 8)
-    count, entry, pointer = (struct.Struct(byte_order + code) for code in layouts[:3])
-    return Form(byte_order, bigtiff, count, entry, pointer, layouts[3], inline)
+    count, entry, pointer = (struct.Struct(byte_order + code) for code in (("Q", "IQQ", "Q") if bigtiff else ("H", "III", "I")))
+    return Form(byte_order, bigtiff, count, entry, pointer, inline)
 
 
 _FORMS = {(order, version): _form(order, bigtiff=version == 43) for order in "<>" for version in (42, 43)}
@@ -151,35 +156,39 @@ class _Walk:
         return self._tags(data, at, at + length, first=first), form.pointer.unpack_from(data, at + length)[0]
 
     def _tags(self, data: bytes, at: int, stop: int, *, first: bool) -> Tags:
-        tags: Tags = {}
-        rules = fields.RULES if first else fields.LATER_RULES
-        inline, step = self.form.inline, self.form.entry.size
-        for tag, kind, count, value in self.form.entry.iter_unpack(memoryview(data)[at:stop]):
-            if tag in tags:
-                raise Unreadable(f"tag {tag} ({rules[tag].name}) stands twice in one directory", reason="duplicate-tag")
-            number = inline.get((tag, kind))
-            if number is not None and count == 1:
-                tags[tag] = (value >> number[0]) & number[1]
-            elif tag in rules and kind in fields.TYPE_SIZES:
-                self._long_value(tags, (tag, kind, count, value), (data, at + self.form.value_at), first=first)
-            at += step
+        tags = Tags()
+        rules, inline = fields.RULES if first else fields.LATER_RULES, self.form.inline
+        for key, count, value in self.form.entry.iter_unpack(memoryview(data)[at:stop]):
+            number = inline.get(key) if count == 1 else None
+            if number is not None:
+                tag, shift, mask = number
+                if tag in tags:
+                    raise _duplicate(tag)
+                tags[tag] = value >> shift & mask
+            else:
+                tag, kind = self.form.tag_and_type(key)
+                if tag in tags:
+                    raise _duplicate(tag)
+                if tag in rules and kind in fields.TYPE_SIZES:
+                    self._long_value(tags, (tag, kind, count, value), first=first)
         return tags
 
-    def _long_value(self, tags: Tags, entry: tuple[int, int, int, int], own: tuple[bytes, int], *, first: bool) -> None:
+    def _long_value(self, tags: Tags, entry: tuple[int, int, int, int], *, first: bool) -> None:
         tag, kind, count, value = entry
         rule = fields.RULES[tag]
         if kind not in rule.types or not 0 < count <= rule.max_count:
             raise _wrong_field(tag, rule, kind, count)
         size = count * fields.TYPE_SIZES[kind]
-        place: tuple[bytes, int] | None = own
-        if size > self.form.pointer.size:
+        if size <= self.form.pointer.size:
+            data, at = self.form.pointer.pack(value), 0
+        else:
             place = self.buffer.find(value, size)
             self.tables += size if first else 0
             self.end = max(self.end, value + size)
-        if place is None:
-            self._hole(value, value + size)
-            return
-        data, at = place
+            if place is None:
+                self._hole(value, value + size)
+                return
+            data, at = place
         if rule.opaque:
             tags[tag] = data[at : at + size]
         elif rule.max_count == 1:
@@ -215,6 +224,10 @@ class _Walk:
         end += (5 * self.tables if masked else self.tables) // 3 + 4096
         end = max(end, self.buffer.missing_from(start) + 1)
         return NeedMore(start, end if self.buffer.size is None else min(end, self.buffer.size))
+
+
+def _duplicate(tag: int) -> Unreadable:
+    return Unreadable(f"tag {tag} ({fields.RULES[tag].name}) stands twice in one directory", reason="duplicate-tag")
 
 
 def _wrong_field(tag: int, rule: fields.Rule, kind: int, count: int) -> Unreadable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,15 +128,8 @@ def level_of(tags: Tags, samples: Samples, size: int | None, budget: list[int]) 
     )
 
 
-def _required(tags: Tags, tag: int) -> Any:
-    value = tags.get(tag)
-    if value is None:
-        raise Unreadable(f"tag {tag} ({fields.RULES[tag].name}) is missing", reason="missing-tag")
-    return value
-
-
 def _side(tags: Tags, tag: int) -> int:
-    side = _required(tags, tag)
+    side = tags[tag]
     if not 0 < side < MAX_SIDE:
         raise Unreadable(f"{fields.RULES[tag].name} {side} is not in 1..{MAX_SIDE - 1}", reason="image-size")
     return side
@@ -145,7 +137,7 @@ def _side(tags: Tags, tag: int) -> int:
 
 def _tile_side(tags: Tags, tag: int) -> int:
     """TIFF 6.0 wants multiples of 16, and no real file that we know of has others."""
-    side = _required(tags, tag)
+    side = tags[tag]
     if not 0 < side <= MAX_TILE_SIDE or side % 16:
         raise Unreadable(f"{fields.RULES[tag].name} {side} is not a multiple of 16 up to {MAX_TILE_SIDE}", reason="tile-size")
     return side
@@ -160,8 +152,8 @@ def _strip_height(tags: Tags, height: int) -> int:
 
 def _tables(tags: Tags, *, tiled: bool, expected: int, limit: int, size: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Offsets and byte counts, each tile inside the file (or sparse: 0 and 0) and at most `limit` bytes."""
-    offsets = _required(tags, fields.TILE_OFFSETS if tiled else fields.STRIP_OFFSETS)
-    counts = _required(tags, fields.TILE_BYTE_COUNTS if tiled else fields.STRIP_BYTE_COUNTS)
+    offsets = tags[fields.TILE_OFFSETS if tiled else fields.STRIP_OFFSETS]
+    counts = tags[fields.TILE_BYTE_COUNTS if tiled else fields.STRIP_BYTE_COUNTS]
     if len(offsets) != expected or len(counts) != expected:
         message = f"{expected} tiles have {len(offsets)} offsets and {len(counts)} byte counts"
         raise Unreadable(message, reason="tile-count")
