@@ -1,0 +1,178 @@
+"""YAML files, texts and mappings to specs. Every error of a file at once, each with its line, value and remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from rasterloom.errors import Problem, SpecError
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.problems import problems
+from rasterloom.specs.wrong import shown
+from rasterloom.specs.yamltext import MAX_BYTES, Document, Stop, documents, read_text
+
+OVERRIDE = "--set"
+"""What stands for the file name in problems of overrides."""
+
+
+def load_specs(path: str | Path) -> tuple[CollectionSpec, ...]:
+    """All specs of one YAML file. Raises `SpecError` with every problem of it."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+            text = read_text(data if len(data) <= MAX_BYTES else data + file.read(MAX_BYTES), file=str(path))
+    except Stop as stop:
+        raise _error([stop.problem]) from stop
+    except OSError as error:
+        raise _error([Problem(message=f"cannot be read: {error.strerror}", file=str(path), remedy=_near_file(path))]) from error
+    return parse_specs(text, file=str(path), root=path.parent)
+
+
+def parse_specs(text: str, *, file: str = "<spec>", root: Path | None = None) -> tuple[CollectionSpec, ...]:
+    """All specs of a YAML text. Files that it names are looked for below `root` alone; None: it may name none."""
+    parsed, refusals = documents(text, file=file)
+    specs: list[CollectionSpec] = []
+    found: list[Problem] = []
+    if not parsed and not refusals:
+        found.append(Problem(message="the file holds no spec", file=file, line=1, column=1, remedy="begin with `rasterloom init`"))
+    for document in parsed:
+        try:
+            specs.append(_validated(document, file=file, root=root))
+        except ValidationError as error:
+            found.extend(problems(error, file=file, document=document))
+        except Stop as stop:
+            found.append(stop.problem)
+    found.extend(_same_names(parsed, file=file))
+    if found or refusals:
+        raise _error(sorted(_without_echoes(refusals, found), key=lambda problem: (problem.line, problem.column)))
+    return tuple(specs)
+
+
+def spec_from(mapping: Mapping[str, Any]) -> CollectionSpec:
+    """A spec of a plain mapping, e.g. of the parameters of a flow. Raises `SpecError` with every problem."""
+    try:
+        return CollectionSpec.model_validate(mapping)
+    except ValidationError as error:
+        raise _error(problems(error)) from error
+
+
+def with_overrides(spec: CollectionSpec, overrides: Mapping[str, str]) -> CollectionSpec:
+    """`spec` with values at dotted paths, each written as in YAML: `{"dates": "2024-06", "build.retries": "5"}`."""
+    mapping = spec.model_dump(mode="json", exclude_none=True)
+    found: list[Problem] = []
+    for path, text in overrides.items():
+        try:
+            _set(mapping, path, _override(path, text))
+        except Stop as stop:
+            found.append(stop.problem)
+    try:
+        changed = CollectionSpec.model_validate(mapping)
+    except ValidationError as error:
+        raise _error([*found, *problems(error, file=OVERRIDE)]) from error
+    if found:
+        raise _error(found)
+    return changed
+
+
+def _override(path: str, text: str) -> Any:
+    parsed, found = documents(text, file=OVERRIDE)
+    if found or len(parsed) > 1:
+        message = found[0].message if found else "holds several documents"
+        raise Stop(Problem(message=message, path=path, value=shown(text), file=OVERRIDE, remedy="write one value as in YAML"))
+    return parsed[0].value if parsed else None
+
+
+def _set(mapping: dict[str, Any], path: str, value: Any) -> None:
+    *sections, key = path.split(".", 1) if path.split(".")[0] in ("query", "band_map", "band_index_map") else path.split(".")
+    for section in sections:
+        inner = mapping.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise Stop(Problem(message=f"{section} holds no keys", path=path, file=OVERRIDE, remedy=f"set {section} as a whole"))
+        mapping = cast(dict[str, Any], inner)
+    if value is None:
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value
+
+
+def _validated(document: Document, *, file: str, root: Path | None) -> CollectionSpec:
+    value = document.value
+    if value is None or not isinstance(value, dict):
+        what = "is empty" if value is None else f"holds {shown(value)}, not a mapping of keys"
+        remedy = "remove the `---` line" if value is None else "write `key: value` lines"
+        at = document.start
+        raise Stop(Problem(message=f"the document {what}", file=file, line=at.line, column=at.column, remedy=remedy))
+    mapping = cast(dict[str, Any], value)
+    if isinstance(mapping.get("intersects"), str):
+        mapping = mapping | {"intersects": _geojson(mapping["intersects"], document, file=file, root=root)}
+    return CollectionSpec.model_validate(mapping)
+
+
+def _geojson(name: str, document: Document, *, file: str, root: Path | None) -> Any:
+    """The file that `intersects` names, parsed. It must lie in the directory of the spec or below."""
+    mark = document.mark(("intersects",))
+
+    def refuse(message: str, remedy: str) -> Stop:
+        where = {"path": "intersects", "value": shown(name), "file": file, "line": mark.line, "column": mark.column}
+        return Stop(Problem(message=message, remedy=remedy, **where))  # pyright: ignore[reportArgumentType]
+
+    if root is None:
+        raise refuse(f"{shown(name)} is a file, and this text has no directory", "write the GeoJSON inline")
+    try:
+        path = (root / name).resolve()
+        inside = path.is_relative_to(root.resolve())
+        data = path.read_bytes() if inside and path.is_file() and path.stat().st_size <= MAX_BYTES else None
+    except (OSError, ValueError) as error:
+        raise refuse(f"{shown(name)} cannot be read", "write the path of a GeoJSON file beside the spec") from error
+    if not inside:
+        raise refuse(f"{shown(name)} leaves the directory of the spec", "put the file beside the spec")
+    if data is None:
+        raise refuse(f"{shown(name)} is no file of at most {MAX_BYTES} bytes", _near_file(path))
+    if data[:4] == b"PAR1":
+        raise refuse(f"{shown(name)} is GeoParquet, which this version does not read as an area", "convert it to GeoJSON")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"{shown(name)} is not JSON", "write a GeoJSON file") from error
+
+
+def _same_names(parsed: list[Document], *, file: str) -> list[Problem]:
+    """Two specs of one file must not fill the same collection."""
+    lines: dict[str, int] = {}
+    found: list[Problem] = []
+    for document in parsed:
+        name = cast(dict[str, Any], document.value).get("name") if isinstance(document.value, dict) else None
+        mark = document.mark(("name",))
+        if not isinstance(name, str):
+            continue
+        if (first := lines.setdefault(name, mark.line)) != mark.line:
+            message = f"the name {shown(name)} stands in line {first} and in line {mark.line}"
+            found.append(Problem(message=message, path="name", value=shown(name), file=file, line=mark.line, column=mark.column,
+                                 remedy="give every document of a file its own name"))  # fmt: skip
+    return found
+
+
+def _without_echoes(refusals: list[Problem], found: list[Problem]) -> list[Problem]:
+    """A node that YAML's own rules refuse became empty, and the models then complain about the empty place."""
+    refused = {(problem.line, problem.column) for problem in refusals}
+    return [*refusals, *(problem for problem in found if (problem.line, problem.column) not in refused)]
+
+
+def _near_file(path: Path) -> str:
+    try:
+        near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1, cutoff=0.6)
+    except OSError:
+        return f"{path.parent} is no directory"
+    return f"did you mean {path.parent / near[0]}?" if near and near[0] != path.name else "give the path of a YAML file"
+
+
+def _error(found: Iterable[Problem]) -> SpecError:
+    every = tuple(found)
+    count = "1 problem" if len(every) == 1 else f"{len(every)} problems"
+    return SpecError(f"the spec is wrong: {count}", problems=every)

@@ -1,0 +1,83 @@
+"""The STAC `query` object of a spec: `{property: {operator: value}}`, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, cast
+
+from pydantic import BeforeValidator
+
+from rasterloom.specs.area import is_number
+from rasterloom.specs.wrong import a_list, shown, wrong
+
+_ORDERED = ("lt", "lte", "gt", "gte")
+_TEXTUAL = ("startsWith", "endsWith", "contains")
+OPERATORS = ("eq", "neq", *_ORDERED, "in", *_TEXTUAL)
+_SIGNS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "=": "eq", "==": "eq", "!=": "neq", "<>": "neq"}
+_SPELLINGS = _SIGNS | {"ne": "neq", "le": "lte", "ge": "gte"}
+MAX_FILTER = 10_000
+MAX_FILTER_DEPTH = 32
+
+
+def checked_query(value: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        raise wrong(f"{shown(value)} is not a query", remedy='write {"eo:cloud_cover": {lt: 20}}')
+    return {str(name): _conditions(str(name), inner) for name, inner in cast(Mapping[Any, Any], value).items()}
+
+
+def _conditions(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not value:
+        remedy = f"write {name}: {{eq: {shown(value)}}}" if _is_scalar(value) else f"write {name}: {{lt: 20}}"
+        raise wrong(f"{name}: {shown(value)} is not a condition", remedy=remedy)
+    return {str(operator): _operand(name, str(operator), inner) for operator, inner in cast(Mapping[Any, Any], value).items()}
+
+
+def _operand(name: str, operator: str, value: Any) -> Any:
+    if operator not in OPERATORS:
+        near = _SPELLINGS.get(operator) or next(iter(get_close_matches(operator, OPERATORS, n=1, cutoff=0.4)), None)
+        remedy = f"write {near}" if near else f"use one of {a_list(OPERATORS)}"
+        raise wrong(f"{name}: {shown(operator)} is not an operator ({a_list(OPERATORS)})", remedy=remedy)
+    if operator == "in":
+        return _members(name, value)
+    wanted, fits = _wanted(operator, value)
+    if not fits:
+        raise wrong(f"{name}: {operator} wants {wanted}, not {shown(value)}", remedy=f"give {operator} {wanted}")
+    return value
+
+
+def _wanted(operator: str, value: Any) -> tuple[str, bool]:
+    if operator in _ORDERED:
+        return "a number or text", isinstance(value, str) or is_number(value)
+    if operator in _TEXTUAL:
+        return "text that is not empty", isinstance(value, str) and bool(value)
+    return "a number, text, true or false", _is_scalar(value)
+
+
+def _members(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple) or not value or not all(_is_scalar(member) for member in cast(list[Any], value)):
+        raise wrong(f"{name}: in wants a list of numbers or texts, not {shown(value)}", remedy="write in: [a, b]")
+    return list(cast(list[Any], value))
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | bool) or is_number(value)
+
+
+def checked_filter(value: Any) -> Any:
+    """Bounds alone: the filter language is judged where filters are compiled."""
+    if isinstance(value, Mapping):
+        return cast(Any, value)
+    if not isinstance(value, str) or not value.strip():
+        raise wrong(f"{shown(value)} is not a filter", remedy='write "eo:cloud_cover < 20 AND year = 2024", or CQL2-JSON')
+    if len(value) > MAX_FILTER:
+        raise wrong(f"the filter has {len(value)} characters, the limit is {MAX_FILTER}", remedy="shorten it")
+    depth = 0
+    for character in value:
+        depth += (character == "(") - (character == ")")
+        if depth > MAX_FILTER_DEPTH:
+            raise wrong(f"the filter nests deeper than {MAX_FILTER_DEPTH} parentheses", remedy="write it flatter")
+    return value
+
+
+Query = Annotated[dict[str, dict[str, Any]], BeforeValidator(checked_query)]

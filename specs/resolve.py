@@ -1,0 +1,157 @@
+"""From a spec to the two values that run: the question that is asked, and the effort it is worth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit, urlunsplit
+
+from rasterloom.errors import Problem, SpecError
+from rasterloom.specs import catalog
+from rasterloom.specs.dates import parse_dates
+from rasterloom.specs.durations import parse_duration
+from rasterloom.specs.effort import AuthRef, Effort
+from rasterloom.specs.identity import canonical_json
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question, StacSource
+
+_LATER = "this version cannot do it yet"
+
+
+def resolve(spec: CollectionSpec) -> Question:
+    """The whole question, datasets looked up and defaults spelled out.
+
+    Raises `SpecError` where the spec asks for something that this version cannot execute.
+    """
+    _refuse(_unexecutable_question(spec))
+    entry = _entry(spec)
+    return Question(
+        source=_source(spec, entry),
+        bbox=None if spec.bbox is None else Box(**dict(zip(("west", "south", "east", "north"), spec.bbox, strict=True))),
+        intersects=None if spec.intersects is None else canonical_json(spec.intersects),
+        dates=Interval(start=None, end=None) if spec.dates is None else parse_dates(spec.dates),
+        query=None if spec.query is None else canonical_json(spec.query),
+        bands=_bands(spec, entry),
+        dedupe=None if spec.dedupe is None else Dedupe(key=spec.dedupe.key, order_by=spec.dedupe.order_by),
+        href="href" if entry is None else entry.href,
+    )
+
+
+def effort(spec: CollectionSpec) -> Effort:
+    """How hard to try. Raises `SpecError` where the spec asks for something that this version cannot execute."""
+    _refuse(_unexecutable_effort(spec))
+    entry, stac, build = _entry(spec), spec.stac, spec.build
+    return Effort(
+        max_concurrent=build.max_concurrent,
+        retries=build.retries,
+        timeout=parse_duration(build.timeout).seconds,
+        on_error=build.on_error,
+        max_error_rate=build.max_error_rate,
+        force=build.force,
+        page_size=stac.page_size if stac else None,
+        max_page_size=entry.max_page_size if entry else None,
+        method=stac.method if stac else "POST",
+        headers=tuple(sorted((stac.headers or {}).items())) if stac else (),
+        auth=_auth(spec, entry),
+        allow_private_hosts=build.allow_private_hosts or (stac is not None and _is_private(stac.url)),
+        partition_by=spec.storage.partition_by,
+        compression=spec.storage.compression,
+        min_rows=max((check.rows.min for check in spec.checks if check.rows), default=None),
+        max_failed=min((check.failed.max for check in spec.checks if check.failed), default=None),
+    )
+
+
+def _refuse(found: Iterator[Problem]) -> None:
+    problems = tuple(found)
+    if problems:
+        raise SpecError("the spec asks for what this version cannot do", problems=problems)
+
+
+def _unexecutable_question(spec: CollectionSpec) -> Iterator[Problem]:
+    for key in ("catalog", "table", "collection"):
+        if getattr(spec, key) is not None:
+            yield Problem(path=key, message=f"the source `{key}` is valid, but {_LATER}", remedy="use `dataset` or `stac`")
+    if spec.filter is not None:
+        yield Problem(path="filter", message=f"`filter` is valid, but {_LATER}", remedy="use `query`")
+    entry = catalog.find(spec.dataset) if spec.dataset else None
+    if entry is not None and not entry.supported:
+        message = f"{entry.id} cannot be built: {entry.status}"
+        yield Problem(path="dataset", value=entry.id, message=message, remedy="see `rasterloom datasets list` for others")
+
+
+def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
+    if spec.reads:
+        yield Problem(path="reads", message=f"`reads` is valid, but {_LATER}", remedy="remove it, and read with `rasterloom.load(...)`")
+    if spec.run.runner != "threads":
+        message = f"the runner {spec.run.runner} is valid, but {_LATER}"
+        yield Problem(path="run.runner", value=spec.run.runner, message=message, remedy="write threads")
+    if any(check.coverage for check in spec.checks):
+        yield Problem(path="checks", message=f"the check `coverage` is valid, but {_LATER}", remedy="use `rows` and `failed`")
+    if spec.freshness is not None:
+        yield Problem(path="freshness", message=f"`freshness` is valid, but {_LATER}", remedy="remove it")
+    if spec.refresh.deleted == "drop":
+        yield Problem(path="refresh.deleted", value="drop", message=f"`deleted: drop` is valid, but {_LATER}", remedy="write keep")
+
+
+def _entry(spec: CollectionSpec) -> catalog.Dataset | None:
+    if spec.dataset is not None:
+        return catalog.dataset(spec.dataset)
+    return catalog.match(_landing_page(spec.stac.url), spec.stac.collection) if spec.stac else None
+
+
+def _source(spec: CollectionSpec, entry: catalog.Dataset | None) -> StacSource:
+    url, collection = (spec.stac.url, spec.stac.collection) if spec.stac else (entry and entry.url, entry and entry.collection)
+    if not url or not collection:
+        raise SpecError("the spec names no STAC API", remedy="use `dataset` or `stac`")
+    return StacSource(url=_landing_page(url), collection=collection)
+
+
+def _landing_page(url: str) -> str:
+    """One spelling for one address: scheme and host in lower case, no slash at the end."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
+
+
+def _bands(spec: CollectionSpec, entry: catalog.Dataset | None) -> tuple[Band, ...]:
+    """In the order of `bands`, which is part of the question; without it sorted by code, so that the order in which a
+    mapping is written decides nothing."""
+    indexes: Mapping[str, int] = spec.band_index_map or {}
+    if spec.band_map is not None:
+        known = {code: catalog.BandSource(asset=asset, index=indexes.get(code, 0)) for code, asset in spec.band_map.items()}
+    elif entry is not None:
+        known = {code: catalog.BandSource(asset=band.asset, index=indexes.get(code, band.index)) for code, band in entry.bands.items()}
+    else:
+        known = {code: catalog.BandSource(asset=code, index=indexes.get(code, 0)) for code in spec.bands or ()}
+    codes = spec.bands or sorted(known, key=_by_code)
+    return tuple(Band(code=code, asset=known[code].asset, index=known[code].index) for code in codes)
+
+
+def _by_code(code: str) -> tuple[list[tuple[int, str]], str]:
+    """B2 before B10, B8A between B08 and B09."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", code)], code
+
+
+def _auth(spec: CollectionSpec, entry: catalog.Dataset | None) -> AuthRef:
+    """The spec's, with what the dataset knows of its bucket; else the dataset's."""
+    known = entry.auth if entry else AuthRef()
+    if spec.auth is None:
+        return known
+    given = spec.auth.model_dump(mode="json", exclude_none=True, exclude={"provider", "custom"})
+    options = {key: catalog.option_text(value) for key, value in given.items()}
+    if spec.auth.custom:
+        options |= {"object": spec.auth.custom.object, "params": canonical_json(spec.auth.custom.params or {})}
+    kept = {key: value for key, value in known.options if key == "region" or spec.auth.provider == known.provider}
+    return AuthRef(provider=spec.auth.provider, options=tuple(sorted((kept | options).items())))
+
+
+def _is_private(url: str) -> bool:
+    """Whether the API itself is on plain http or a private address: then its scenes may be, too."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme.lower() == "http" or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return False

@@ -1,0 +1,135 @@
+"""What a spec asks across its keys. Judged on the raw mapping, so that these problems stand beside those of single keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+from rasterloom.errors import SpecError
+from rasterloom.specs import catalog
+from rasterloom.specs.leaks import leaks
+from rasterloom.specs.wrong import a_list, shown
+
+SOURCES = ("dataset", "stac", "catalog", "table", "collection")
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One broken rule, where it is seen best."""
+
+    path: Path
+    message: str
+    remedy: str
+
+
+def broken(spec: Mapping[str, Any]) -> Iterator[Broken]:
+    """All broken rules of a raw spec whose keys may still be of wrong types."""
+    yield from (Broken(leak.path, leak.message, leak.remedy) for leak in leaks(spec))
+    yield from _one_source(spec)
+    if spec.get("bbox") is not None and spec.get("intersects") is not None:
+        yield Broken(("intersects",), "bbox and intersects stand together, an area is one of them", "remove one of them")
+    yield from _dataset_known(spec)
+    yield from _bands(spec)
+
+
+def _one_source(spec: Mapping[str, Any]) -> Iterator[Broken]:
+    given = [key for key in SOURCES if spec.get(key) is not None]
+    if not given:
+        near = "write dataset: earthsearch/sentinel-2-l2a, or stac: {url: ..., collection: ...}"
+        yield Broken((), f"no source is given; wanted is exactly one of {a_list(SOURCES)}", near)
+    for extra in given[1:]:
+        yield Broken((extra,), f"{a_list(given)} stand together; wanted is exactly one source", f"keep {given[0]} or {extra}")
+
+
+def _dataset_known(spec: Mapping[str, Any]) -> Iterator[Broken]:
+    name = spec.get("dataset")
+    if not isinstance(name, str):
+        return
+    try:
+        catalog.dataset(name)
+    except SpecError as error:
+        yield Broken(("dataset",), error.message, error.remedy)
+
+
+def _bands(spec: Mapping[str, Any]) -> Iterator[Broken]:
+    bands, indexes = spec.get("bands"), spec.get("band_index_map")
+    known = _map_of(spec)
+    if known is None:
+        return
+    if not known and _is_unknown_api(spec):
+        if not bands:
+            remedy = "write band_map: {B04: red, ...}, or bands: [...] where each code is the asset key"
+            message = "nothing says which assets are the bands: this API and collection are not in the built-in catalog"
+            yield Broken(("stac",), message, remedy)
+        known = {band: band for band in _texts(bands)}
+    for key, names in (("bands", list(enumerate(_texts(bands)))), ("band_index_map", [(name, name) for name in _texts(indexes)])):
+        yield from (_unknown_band((key, at), name, known) for at, name in names if name not in known)
+    yield from _twice("bands", _texts(bands))
+    yield from _shared(spec, known, set(_texts(bands)))
+
+
+def _map_of(spec: Mapping[str, Any]) -> dict[str, str] | None:
+    """Band code -> asset key, empty where no map is given; None where it cannot be judged."""
+    given = spec.get("band_map")
+    if given is not None:
+        pairs = cast(Mapping[Any, Any], given) if isinstance(given, Mapping) else {}
+        return {str(code): asset for code, asset in pairs.items() if isinstance(asset, str)} or None
+    dataset = source_dataset(spec)
+    if dataset is not None:
+        return {code: band.asset for code, band in dataset.bands.items()}
+    return {} if _is_unknown_api(spec) else None
+
+
+def source_dataset(spec: Mapping[str, Any]) -> catalog.Dataset | None:
+    """The catalog entry that the source names, or that has the same endpoint and collection."""
+    name, stac = spec.get("dataset"), spec.get("stac")
+    if isinstance(name, str):
+        return catalog.find(name)
+    pair = cast(Mapping[str, Any], stac) if isinstance(stac, Mapping) else {}
+    url, collection = pair.get("url"), pair.get("collection")
+    return catalog.match(url, collection) if isinstance(url, str) and isinstance(collection, str) else None
+
+
+def _is_unknown_api(spec: Mapping[str, Any]) -> bool:
+    return isinstance(spec.get("stac"), Mapping) and source_dataset(spec) is None
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(part) for part in cast(list[Any], value)] if isinstance(value, list | tuple | Mapping) else []
+
+
+def _unknown_band(path: Path, name: str, known: Mapping[str, str]) -> Broken:
+    near = get_close_matches(name, known, n=1, cutoff=0.3)
+    by_asset = [code for code, asset in known.items() if asset == name]
+    remedy = f"write {(by_asset or near)[0]}" if by_asset or near else f"use some of {a_list(known)}"
+    return Broken(path, f"the band {shown(name)} is not in the band map ({a_list(list(known)[:20])})", remedy)
+
+
+def _twice(key: str, names: list[str]) -> Iterator[Broken]:
+    for index, name in enumerate(names):
+        if name.casefold() in {earlier.casefold() for earlier in names[:index]}:
+            yield Broken((key, index), f"the band {shown(name)} stands twice (upper and lower case are one column)", "keep one of them")
+
+
+def _shared(spec: Mapping[str, Any], known: Mapping[str, str], chosen: set[str]) -> Iterator[Broken]:
+    """Bands of one asset are told apart by their index alone."""
+    raw = spec.get("band_index_map")
+    indexes = dict(cast(Mapping[str, Any], raw)) if isinstance(raw, Mapping) else {}
+    dataset = source_dataset(spec)
+    if dataset is not None and spec.get("band_map") is None:
+        indexes = {code: band.index for code, band in dataset.bands.items()} | indexes
+    seen: dict[tuple[str, Any], str] = {}
+    at = "band_map" if spec.get("band_map") is not None else "band_index_map"
+    for code, asset in known.items():
+        sharing = [other for other, its in known.items() if its == asset]
+        if len(sharing) < 2 or (chosen and code not in chosen):
+            continue
+        if code not in indexes:
+            remedy = f"write band_index_map: {{{a_list(f'{other}: {n}' for n, other in enumerate(sharing))}}} with the 0-based samples"
+            yield Broken((at, code), f"the bands {a_list(sharing)} share the asset {shown(asset)} and {code} has no index in it", remedy)
+        elif (other := seen.setdefault((asset, str(indexes[code])), code)) != code:
+            message = f"the bands {other} and {code} are both sample {indexes[code]} of the asset {shown(asset)}"
+            yield Broken(("band_index_map", code), message, "give each band a sample of its own")
