@@ -13,12 +13,14 @@ import pytest
 
 ROOMS = ("specs", "raster", "access", "tasks", "flows", "demo", "cli")
 AT_THE_ROOT = {"__init__.py", "errors.py", "py.typed"}
-DATA = {".yaml", ".json"}
+DATA = ("specs/catalog/*.yaml", "specs/schema.json")
+"""The example specs beside them are for readers of the repository."""
 
 
 def shipped(root: Path) -> set[str]:
     """What the wheel should hold, from the folders of the rooms alone."""
-    files = [file for room in ROOMS for file in (root / room).rglob("*") if file.suffix in {".py", *DATA}]
+    patterns = [*(f"{room}/**/*.py" for room in ROOMS), *DATA]
+    files = [file for pattern in patterns for file in root.glob(pattern)]
     return {f"rasterloom/{file.relative_to(root).as_posix()}" for file in files} | {f"rasterloom/{name}" for name in AT_THE_ROOT}
 
 
