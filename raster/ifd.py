@@ -41,6 +41,8 @@ class Form:
     entry: struct.Struct
     """Tag and field type as one number (`key`), count, and the value or its place as an unsigned number."""
     pointer: struct.Struct
+    dtypes: dict[int, np.dtype[Any]]
+    """Field type -> type of an array of it."""
     inline: dict[int, tuple[int, int, int]]
     """Key of a single number that stands in its entry -> tag, and the shift and mask that take it out of the entry's value."""
 
@@ -59,7 +61,8 @@ def _form(byte_order: str, *, bigtiff: bool) -> Form:
         if kind in fields.RULES[tag].types
     }
     count, entry, pointer = (struct.Struct(byte_order + code) for code in (("Q", "IQQ", "Q") if bigtiff else ("H", "III", "I")))
-    return Form(byte_order, bigtiff, count, entry, pointer, inline)
+    dtypes = {kind: np.dtype(byte_order + code) for kind, code in fields.FORMATS.items()}
+    return Form(byte_order, bigtiff, count, entry, pointer, dtypes, inline)
 
 
 _FORMS = {(order, version): _form(order, bigtiff=version == 43) for order in "<>" for version in (42, 43)}
@@ -194,7 +197,7 @@ class _Walk:
         elif rule.max_count == 1:
             tags[tag] = int.from_bytes(data[at : at + size], "little" if self.form.byte_order == "<" else "big")
         else:
-            array = np.frombuffer(data, self.form.byte_order + fields.FORMATS[kind], count, at)
+            array = np.frombuffer(data, self.form.dtypes[kind], count, at)
             tags[tag] = array if rule.table else tuple(array.tolist())
 
     def _hole(self, start: int, end: int) -> None:

@@ -20,6 +20,7 @@ MAX_TILE_BYTES = 256 << 20
 """Decoded bytes of one block."""
 FAR = 1 << 62
 """Bytes: no file is longer, where its length is not known."""
+INT64 = np.dtype(np.int64)
 CHOPPED_STRIP = 8192
 """Bytes: libtiff's STRIP_SIZE_DEFAULT."""
 
@@ -157,14 +158,16 @@ def _tables(tags: Tags, *, tiled: bool, expected: int, limit: int, size: int | N
     if len(offsets) != expected or len(counts) != expected:
         message = f"{expected} tiles have {len(offsets)} offsets and {len(counts)} byte counts"
         raise Unreadable(message, reason="tile-count")
-    largest, furthest, top = int(np.maximum.reduce(counts)), int(np.maximum.reduce(offsets)), FAR if size is None else size
+    largest, furthest, top = int(np.maximum.reduce(counts)), 0, FAR if size is None else size
+    if offsets.itemsize == 8:  # only then can a sum overflow
+        furthest = int(np.maximum.reduce(offsets))
     if largest > limit:
         raise Unreadable(f"a tile of {largest} bytes is larger than twice its pixels ({limit} bytes)", reason="tile-bytes")
     sparse = np.count_nonzero(counts) < expected or np.count_nonzero(offsets) < expected
     if sparse and np.any((offsets == 0) != (counts == 0)):
         raise Unreadable("a tile has an offset without bytes or bytes without an offset", reason="tile-offset")
     if furthest <= top:
-        offsets, counts = offsets.astype(np.int64), counts.astype(np.int64)
+        offsets, counts = offsets.astype(INT64), counts.astype(INT64)
         furthest = int(np.maximum.reduce(offsets + counts))
     if furthest > top:
         message = f"a tile reaches to byte {furthest}, beyond the file's {top}"
