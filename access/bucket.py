@@ -1,0 +1,148 @@
+"""A workspace in an object store: S3 and its look-alikes, Google Cloud Storage, Azure; obstore's sync API alone.
+
+`put(mode="create")` is the only conditional operation that all of them have (`If-None-Match: *` on S3).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import ObjectStore
+from pyarrow import fs
+
+from rasterloom.access.files import Entry, Occupied, Workspace, checked
+from rasterloom.access.ranges import ObjectFiles
+from rasterloom.access.translate import translated
+from rasterloom.errors import SpecError
+
+_WRITE_BUFFER = 8 * 1024 * 1024
+"""Bytes of one uploaded part; S3 allows no part below 5 MiB but the last."""
+_DELETE_BATCH = 500
+
+
+class BucketWorkspace(Workspace):
+    """Objects below one prefix; `store` is already bound to it."""
+
+    def __init__(self, store: ObjectStore, uri: str) -> None:
+        self.store = store
+        self.uri = uri.rstrip("/")
+
+    @classmethod
+    def at(cls, uri: str, options: Mapping[str, str]) -> BucketWorkspace:
+        return cls(store_at(uri, options), uri)
+
+    def local_path(self, key: str) -> None:
+        """None for every valid key: nothing of it is on this machine."""
+        checked(key)
+
+    def read(self, key: str) -> bytes | None:
+        with translated(self._name(key)):
+            try:
+                return bytes(obstore.get(self.store, checked(key)).bytes())
+            except FileNotFoundError:
+                return None
+
+    def write(self, key: str, data: bytes) -> None:
+        with translated(self._name(key)):
+            obstore.put(self.store, checked(key), data)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Occupied may be our own earlier answer that was lost: read back."""
+        with translated(self._name(key)):
+            try:
+                obstore.put(self.store, checked(key), data, mode="create", use_multipart=False)
+            except AlreadyExistsError as error:
+                raise Occupied(f"{self._name(key)} exists") from error
+
+    @contextmanager
+    def open_writer(self, key: str) -> Iterator[BinaryIO]:
+        """Parts go up as they fill; the object appears on close. A part that fails leaves nothing visible."""
+        with translated(self._name(key)):
+            writer = obstore.open_writer(self.store, checked(key), buffer_size=_WRITE_BUFFER, max_concurrency=2)
+            yield cast(BinaryIO, _Upload(writer))
+            writer.close()
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        with translated(self._name(prefix)):
+            pages = obstore.list(self.store, f"{checked(prefix)}/" if prefix else None)
+            found = [meta for page in pages for meta in page]
+        for meta in sorted(found, key=lambda meta: meta["path"]):
+            yield Entry(key=meta["path"], size=meta["size"], modified=meta["last_modified"])
+
+    def children(self, prefix: str = "") -> list[str]:
+        with translated(self._name(prefix)):
+            listing = obstore.list_with_delimiter(self.store, f"{checked(prefix)}/" if prefix else None)
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in listing["common_prefixes"])
+
+    def size(self, key: str) -> int | None:
+        with translated(self._name(key)):
+            try:
+                return obstore.head(self.store, checked(key))["size"]
+            except FileNotFoundError:
+                return None
+
+    def delete(self, prefix: str) -> int:
+        keys = [entry.key for entry in self.list(checked(prefix))]
+        if self.size(prefix) is not None:
+            keys.append(prefix)
+        with translated(self._name(prefix)):
+            for start in range(0, len(keys), _DELETE_BATCH):
+                obstore.delete(self.store, keys[start : start + _DELETE_BATCH])
+        return len(keys)
+
+    def copy(self, source: str, target: str) -> None:
+        with translated(self._name(target)):
+            obstore.copy(self.store, checked(source), checked(target))
+
+    def sync(self, prefix: str) -> None:
+        """Object stores answer a put only when it is durable."""
+
+    def filesystem(self) -> fs.FileSystem:
+        return fs.PyFileSystem(ObjectFiles(self.store))
+
+    def path_of(self, key: str) -> str:
+        return checked(key) if key else ""
+
+    def _name(self, key: str) -> str:
+        return f"{self.uri}/{key}"
+
+
+class _Upload(io.RawIOBase):
+    """A writable file over obstore's writer, which lacks what pyarrow asks of one."""
+
+    def __init__(self, writer: obstore.WritableFile) -> None:
+        self._writer = writer
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, data: Any, /) -> int:
+        size = memoryview(data).nbytes
+        self._writer.write(data)
+        self._written += size
+        return size
+
+
+def store_at(uri: str, options: Mapping[str, str]) -> ObjectStore:
+    """The obstore store whose prefix is `uri`. Credentials come from the environment, as the store's own tools read them."""
+    endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    settings: dict[str, Any] = dict(options)
+    if uri.startswith("s3") and endpoint:
+        settings["endpoint"] = endpoint
+    client = {"allow_http": True} if endpoint.startswith("http://") else {}
+    try:
+        return obstore.store.from_url(uri, client_options=cast(Any, client), **settings)
+    except (BaseError, ValueError) as error:
+        raise SpecError(
+            f"{uri} cannot be a workspace: {error}", remedy="write s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+        ) from error

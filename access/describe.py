@@ -1,0 +1,46 @@
+"""A summary that is a mapping for programs and a table for people."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_WIDTH = 96
+
+
+class Description(Mapping[str, Any]):
+    """Facts by name, in order. `str()` and the notebook display are tables; `data` is the plain dict."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = dict(data)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.data[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        width = max(len(key) for key in self.data)
+        return "\n".join(f"{key:<{width}}  {_text(value)}" for key, value in self.data.items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{html.escape(key)}</th><td>{html.escape(_text(value))}</td></tr>" for key, value in self.data.items())
+        return f"<table>{rows}</table>"
+
+
+def _text(value: object) -> str:
+    """One short line."""
+    if value is None:
+        return "-"
+    parts = [_part(part) for part in value] if isinstance(value, (list, tuple)) else [_part(value)]
+    text = ", ".join(parts)
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 20]}... ({len(parts)})" if len(parts) > 1 else f"{text[: _WIDTH - 3]}..."
+
+
+def _part(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

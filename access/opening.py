@@ -1,0 +1,185 @@
+"""From a name, a path or a URI to a pyarrow dataset of one fixed set of files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from rasterloom.access.commits import COMMITS, FAILURES, VERSIONS, Commit, checked_name, latest, version_key
+from rasterloom.access.files import Workspace
+from rasterloom.access.workspace import is_remote, open_workspace
+from rasterloom.errors import SpecError, Unavailable
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open collection: its files are settled."""
+
+    dataset: ds.Dataset
+    uri: str
+    """The directory or prefix that holds the files."""
+    name: str
+    """From the path; the schema metadata may say better."""
+    commit: Commit | None
+    """Where it was opened through its home."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One line of a listing of collections."""
+
+    name: str
+    uri: str
+    """Version directory."""
+    version: int
+    rows: int
+    bands: tuple[str, ...]
+    data_source: str
+    date_range: str
+    failed: int
+    bytes: int
+    committed: datetime
+
+
+def open_collection(uri: str, workspace: str | None = None) -> Opened:
+    """Resolve once. A plain name is looked for in the workspace first where one was given, else among the paths first."""
+    place = uri.removeprefix("file://").rstrip("/") or "/"
+    is_name = _NAME.fullmatch(place) is not None
+    if is_name and (workspace is not None or not Path(place).exists()):
+        return _by_name(open_workspace(workspace), place)
+    root, _, last = place.rpartition("/") if is_remote(place) else ("", "", "")
+    home, key = (open_workspace(root), last) if root else _local(place)
+    commit = latest(home, key) if _NAME.fullmatch(key) else None
+    return _committed(home, key, commit) if commit else Opened(_dataset(home, key), home.uri_of(key), key, None)
+
+
+def collections_in(workspace: str | None) -> list[Summary]:
+    """All collections with a commit, sorted by name."""
+    place = open_workspace(workspace)
+    names = [name for name in place.children() if _NAME.fullmatch(name)]
+    found = [(name, latest(place, name)) for name in names if COMMITS in place.children(name)]
+    return [_summary(place, name, commit) for name, commit in found if commit is not None]
+
+
+def summary_of(name: str, workspace: str | None) -> Summary:
+    """What stands in the workspace under a name. Raises SpecError where there is nothing."""
+    place = open_workspace(workspace)
+    return _summary(place, name, _existing(place, name))
+
+
+def commit_of(name: str, workspace: str | None) -> Commit:
+    """The newest commit of a collection. Raises SpecError where there is none."""
+    place = open_workspace(workspace)
+    return _existing(place, name)
+
+
+def failures_of(name: str, workspace: str | None) -> pa.Table | None:
+    """The quarantined items and assets of the newest version, None where nothing failed."""
+    place = open_workspace(workspace)
+    commit = _existing(place, name)
+    data = place.read(f"{name}/{commit.failures}") if commit.failures else None
+    return None if data is None else pa.parquet.read_table(pa.BufferReader(data))
+
+
+def delete_collection(workspace: Workspace | str | None, name: str) -> int:
+    """Delete a collection and all its versions, nothing else; the number of files deleted. Raises SpecError where there is none.
+
+    The commits go first: a delete that is interrupted leaves no collection that points to missing files.
+    """
+    place = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
+    if COMMITS not in place.children(checked_name(name)):
+        raise _unknown(place, name)
+    link = place.local_path(f"{name}_stac")
+    count = place.delete(f"{name}/{COMMITS}") + sum(place.delete(f"{name}/{part}") for part in (VERSIONS, FAILURES))
+    if link is not None and link.is_symlink():
+        place.delete(f"{name}_stac")
+    return count + place.delete(name)
+
+
+def _by_name(workspace: Workspace, name: str) -> Opened:
+    return _committed(workspace, name, _existing(workspace, name))
+
+
+def _existing(workspace: Workspace, name: str) -> Commit:
+    commit = latest(workspace, checked_name(name))
+    if commit is None:
+        raise _unknown(workspace, name)
+    return commit
+
+
+def _unknown(workspace: Workspace, name: str) -> SpecError:
+    there = [other for other in workspace.children() if _NAME.fullmatch(other)]
+    listed = f"it has {', '.join(there[:8])}" if there else "it is empty"
+    return SpecError(
+        f"no collection named {name!r} in {workspace.uri}: {listed}", remedy="build it with `rasterloom run`, or give another --workspace"
+    )
+
+
+def _local(place: str) -> tuple[Workspace, str]:
+    """A local directory, links resolved once: what is committed later does not reach an open collection."""
+    path = Path(place).expanduser().resolve()
+    if not path.exists():
+        raise SpecError(f"{path} does not exist", remedy="give a collection's name, directory or URI")
+    return open_workspace(str(path.parent)), path.name
+
+
+def _committed(workspace: Workspace, name: str, commit: Commit) -> Opened:
+    """Exactly the files of the commit, without listing anything."""
+    home = version_key(name, commit.dir)
+    paths = [workspace.path_of(f"{home}/{file.path}") for file in sorted(commit.files, key=lambda file: file.path)]
+    return Opened(_files(workspace, paths, workspace.path_of(home)), workspace.uri_of(home), name, commit)
+
+
+def _dataset(workspace: Workspace, key: str) -> ds.Dataset:
+    """Any directory of Parquet files, or one file; names that begin with `_` or `.` are not data."""
+    local = workspace.local_path(key)
+    if local is not None and local.is_file():
+        return _files(workspace, [workspace.path_of(key)], workspace.path_of(key))
+    keys = [entry.key for entry in workspace.list(key) if entry.key.endswith(".parquet") and not _hidden(entry.key[len(key) :])]
+    if not keys:
+        raise SpecError(
+            f"{workspace.uri_of(key)} holds no collection: no Parquet file is in it", remedy="give a collection's name, directory or URI"
+        )
+    return _files(workspace, [workspace.path_of(key) for key in keys], workspace.path_of(key))
+
+
+def _hidden(relative: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in relative.split("/"))
+
+
+def _files(workspace: Workspace, paths: Sequence[str], base: str) -> ds.Dataset:
+    """The schema is the first file's, as every file has all columns; hive columns follow."""
+    options = ds.FileSystemFactoryOptions(partition_base_dir=base, partitioning=ds.HivePartitioning.discover())
+    try:
+        return ds.FileSystemDatasetFactory(workspace.filesystem(), list(paths), ds.ParquetFileFormat(), options).finish()
+    except FileNotFoundError as error:
+        raise Unavailable(f"{base}: a file of the collection is gone: {error}", remedy="build it again with `rasterloom run`") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SpecError(
+            f"{base} cannot be read as a collection: {error}", remedy="give a directory of Parquet files that `rasterloom` wrote"
+        ) from error
+
+
+def _summary(workspace: Workspace, name: str, commit: Commit) -> Summary:
+    bands = commit.question.get("bands") or ()
+    dates = commit.question.get("dates") or {}
+    return Summary(
+        name=name,
+        uri=workspace.uri_of(version_key(name, commit.dir)),
+        version=commit.version,
+        rows=commit.rows,
+        bands=tuple(band["code"] for band in bands),
+        data_source=str(commit.spec.get("dataset") or commit.question.get("source", {}).get("collection", "")),
+        date_range="/".join(str(dates.get(end) or "..") for end in ("start", "end")),
+        failed=sum(commit.counts.failed.values()),
+        bytes=sum(file.size for file in commit.files),
+        committed=commit.ended,
+    )

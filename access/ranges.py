@@ -1,0 +1,123 @@
+"""An object store as a pyarrow file system: read-only, range by range, through obstore's sync API.
+
+`obstore.fsspec` would do the same through its async API, which can abort the interpreter at exit.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import obstore
+import pyarrow as pa
+from obstore.store import ObjectStore
+from pyarrow import fs
+
+_READ_ONLY = "this file system is read-only"
+
+
+class RangeFile(io.RawIOBase):
+    """One object as a seekable file: a read is a range request of exactly that many bytes."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._size = obstore.head(store, key)["size"]
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        return self._size
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, size: int = -1, /) -> bytes:
+        end = self._size if size < 0 else min(self._size, self._at + size)
+        if end <= self._at:
+            return b""
+        data = bytes(obstore.get_range(self._store, self._key, start=self._at, end=end))
+        self._at += len(data)
+        return data
+
+
+class ObjectFiles(fs.FileSystemHandler):
+    """pyarrow's file system interface over one store; paths are keys."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectFiles) and other.store == self.store
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def get_type_name(self) -> str:
+        return "obstore"
+
+    def normalize_path(self, path: str) -> str:
+        return path.strip("/")
+
+    def get_file_info(self, paths: Sequence[str]) -> list[fs.FileInfo]:
+        return [self._info(path) for path in paths]
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        base = selector.base_dir.strip("/")
+        pages = obstore.list(self.store, f"{base}/" if base else None)
+        return [fs.FileInfo(meta["path"], fs.FileType.File, size=meta["size"]) for page in pages for meta in page]
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return pa.PythonFile(RangeFile(self.store, path), mode="r")
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        return self.open_input_file(path)
+
+    def _info(self, path: str) -> fs.FileInfo:
+        key = path.strip("/")
+        try:
+            return fs.FileInfo(path, fs.FileType.File, size=obstore.head(self.store, key)["size"])
+        except (FileNotFoundError, ValueError):
+            listing = obstore.list_with_delimiter(self.store, f"{key}/" if key else None)
+            there = bool(listing["objects"] or listing["common_prefixes"])
+            return fs.FileInfo(path, fs.FileType.Directory if there else fs.FileType.NotFound)
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        raise NotImplementedError(_READ_ONLY)
+
+    def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        raise NotImplementedError(_READ_ONLY)
+
+    def create_dir(self, path: str, recursive: bool) -> None:  # noqa: FBT001 -- pyarrow's signature
+        raise NotImplementedError(_READ_ONLY)
+
+    def delete_dir(self, path: str) -> None:
+        raise NotImplementedError(_READ_ONLY)
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:  # noqa: FBT001, FBT002
+        raise NotImplementedError(_READ_ONLY)
+
+    def delete_root_dir_contents(self) -> None:
+        raise NotImplementedError(_READ_ONLY)
+
+    def delete_file(self, path: str) -> None:
+        raise NotImplementedError(_READ_ONLY)
+
+    def move(self, src: str, dest: str) -> None:
+        raise NotImplementedError(_READ_ONLY)
+
+    def copy_file(self, src: str, dest: str) -> None:
+        raise NotImplementedError(_READ_ONLY)
