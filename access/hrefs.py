@@ -17,7 +17,7 @@ def chosen_href(asset: Mapping[str, Any], path: str) -> str:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     if not isinstance(value, str) or not value.strip():
-        raise Unreadable(f"the asset has no text at {path!r}", reason="href-missing", remedy="the catalog must say where the file lies")
+        raise Unreadable(f"the asset has no text at {path!r}", reason="href-missing", remedy="correct the item in the catalog")
     return value.strip()
 
 

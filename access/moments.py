@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime
 
 _RFC3339 = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)(?:[Tt ](?P<time>\d\d:\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,12}))?)?\s?(?P<zone>[Zz]|[+-]\d\d:?\d\d)?)?"
+    r"(?P<day>\d{4}-\d\d-\d\d)(?:[Tt ](?P<time>\d\d:\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,12}))?)?"
+    r"\s?(?P<zone>[Zz]|[+-]\d\d:?\d\d)?)?"
 )
 
 

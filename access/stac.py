@@ -1,0 +1,285 @@
+"""Search of a STAC API: pystac-client knows the service, the paging is our own.
+
+pystac-client's own loop never ends on a `next` that leads back, stops in silence at an empty page, and follows `next` with all headers
+to any host (facts of version 0.9.1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urljoin
+
+from pystac import STACError
+from pystac_client import Client
+from pystac_client.stac_api_io import StacApiIO
+
+from rasterloom.access.http import Ask, MethodRefused, Web
+from rasterloom.access.secrets import Secrets, resolved
+from rasterloom.errors import SpecError, Unavailable, Unreadable
+from rasterloom.specs.effort import Effort
+from rasterloom.specs.plan import stac_datetime
+from rasterloom.specs.question import Box, Question, Shard
+
+PAGE_SIZE = 250
+SLACK = 10
+"""Pages more than `numberMatched` explains, and empty pages in a row, before a search counts as endless."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of a search as the server gave it."""
+
+    items: list[dict[str, Any]]
+    matched: int | None
+    """`numberMatched` of the whole search, where the server says it and one search covers the shard."""
+    bytes: int
+    requests: int
+    """Requests that it took, retries included; the landing page counts to the first."""
+    duplicates: int
+    """Items of this page whose id an earlier item of the shard had."""
+
+
+def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
+    """All pages of one shard. The caller drops duplicates and what does not answer the question.
+
+    Raises `SpecError` (no such API, collection or query), `AccessDenied`, `Unavailable` (also where fewer items came than the server
+    counted, twice), `Unreadable` (`paging-loop`, `foreign-host`, `not-json`, `not-stac`, ...).
+    """
+    web = Web(question.source.url, headers=resolved(effort.headers, secrets), retries=effort.retries, timeout=effort.timeout)
+    service = open_service(web, question.source.url, effort)
+    boxes = _boxes(question, shard)
+    seen: set[str] = set()
+    for box in boxes:
+        ask = _first_ask(question, shard, box, effort)
+        yield from _whole(_Walk(service, ask, seen), single=len(boxes) == 1)
+
+
+@dataclass(slots=True)
+class Service:
+    """A STAC API that was found: where it searches and how it wants to be asked."""
+
+    web: Web
+    search_url: str
+    method: str
+    requests: int
+    """Not yet accounted for: those of the landing page."""
+    title: str = ""
+    conforms_to: tuple[str, ...] = ()
+
+
+class BoundedIO(StacApiIO):
+    """pystac-client's door to the network, through our session."""
+
+    def __init__(self, web: Web) -> None:
+        super().__init__(timeout=None, max_retries=None)
+        self.session = web.session
+        self.web = web
+        self.requests = 0
+
+    def request(
+        self, href: str, method: str | None = None, headers: dict[str, str] | None = None, parameters: dict[str, Any] | None = None
+    ) -> str:
+        ask = Ask(
+            url=href,
+            method=(method or "GET").upper(),
+            body=parameters or None,
+            headers=tuple((headers or {}).items()),
+            what="the landing page",
+        )
+        answer = self.web.json(ask)
+        self.requests += answer.requests
+        return answer.text
+
+
+def open_service(web: Web, url: str, effort: Effort) -> Service:
+    """The API at a landing page. Raises as `Web.json`, and `SpecError` where it is no STAC API."""
+    io = BoundedIO(web)
+    try:
+        client = Client.from_file(url, stac_io=io)
+        link = client.get_search_link()
+        href = urljoin(f"{url}/", link.get_absolute_href() or link.href) if link else f"{url}/search"
+        links = [link for link in client.links if link.rel == "search"]
+    except (STACError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SpecError(
+            f"{web.origin} has no STAC landing page there ({type(error).__name__})",
+            remedy="give the root of the API as stac.url, not /search",
+        ) from None
+    methods = {str(link.extra_fields["method"]).upper() for link in links if "method" in link.extra_fields}
+    method = "GET" if methods and "POST" not in methods else effort.method
+    return Service(web, web.own(href, "the search link"), method, io.requests, client.title or client.id, tuple(client.get_conforms_to()))
+
+
+def _boxes(question: Question, shard: Shard) -> tuple[Box | None, ...]:
+    """What to send as `bbox`: servers disagree about west > east, so it is asked in two halves."""
+    box = shard.cell or question.bbox
+    if box is None or box.west <= box.east:
+        return (box,)
+    return replace(box, east=180.0), replace(box, west=-180.0)
+
+
+def _first_ask(question: Question, shard: Shard, box: Box | None, effort: Effort) -> dict[str, Any]:
+    """The search as a POST body."""
+    limits = [size for size in (effort.page_size or effort.max_page_size or PAGE_SIZE, effort.max_page_size) if size]
+    body: dict[str, Any] = {"collections": [question.source.collection], "limit": min(limits)}
+    if shard.dates.start is not None or shard.dates.end is not None:
+        body["datetime"] = stac_datetime(shard.dates)
+    if box is not None:
+        body["bbox"] = [box.west, box.south, box.east, box.north]
+    elif question.intersects is not None:
+        body["intersects"] = json.loads(question.intersects)
+    if question.query is not None:
+        body["query"] = json.loads(question.query)
+    return body
+
+
+def _as_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same search as parameters of a GET (STAC API item search: lists with commas, objects as JSON)."""
+    return {name: _parameter(value) for name, value in body.items()}
+
+
+def _parameter(value: Any) -> Any:
+    if isinstance(value, list):
+        return ",".join(str(part) for part in value)
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
+def _whole(walk: _Walk, *, single: bool) -> Iterator[Page]:
+    """The pages of one search; once more where fewer items came than the server counted: the set may have changed under the paging."""
+    for page in walk.pages():
+        yield page if single else replace(page, matched=None)
+    if not walk.incomplete:
+        return
+    again = walk.again()
+    for page in again.pages():
+        yield page if single else replace(page, matched=None)
+    if again.incomplete and again.received < (again.matched or 0):
+        raise Unavailable(
+            f"incomplete result: {again.service.web.origin} counts {again.matched} items and gave {len(again.found)}, twice",
+            remedy="try again later; lower stac.page_size; split the dates",
+        )
+
+
+class _Walk:
+    """One search from page to page. `seen` holds the ids of the whole shard, `found` those of this search."""
+
+    def __init__(self, service: Service, body: dict[str, Any], seen: set[str]) -> None:
+        self.service = service
+        self.body = body
+        self.seen = seen
+        self.found: set[str] = set()
+        self.matched: int | None = None
+        self.received = 0
+        self._asked: set[str] = set()
+        self._page = 0
+        self._page_size = 0
+        self._stale = 0
+        self._empty = 0
+
+    @property
+    def incomplete(self) -> bool:
+        return self.matched is not None and len(self.found) < self.matched
+
+    def again(self) -> _Walk:
+        return _Walk(self.service, self.body, self.seen)
+
+    def pages(self) -> Iterator[Page]:
+        ask = self._first()
+        while ask is not None:
+            self._page += 1
+            self._refuse_repetition(ask)
+            document, page = self._get(ask)
+            yield page
+            ask = self._next(document, ask)
+
+    def _first(self) -> Ask:
+        body = self.body if self.service.method == "POST" else _as_parameters(self.body)
+        return Ask(url=self.service.search_url, method=self.service.method, body=body)
+
+    def _get(self, ask: Ask) -> tuple[Mapping[str, Any], Page]:
+        ask = replace(ask, what=f"page {self._page} of the search")
+        try:
+            answer = self.service.web.json(ask)
+        except MethodRefused:
+            if self._page > 1 or ask.method == "GET":
+                raise
+            self.service.method = "GET"
+            answer = self.service.web.json(replace(self._first(), what=ask.what))
+        items = _features(answer.document, ask.what)
+        page = Page(
+            items=items,
+            matched=_matched(answer.document),
+            bytes=answer.bytes,
+            requests=answer.requests + self.service.requests,
+            duplicates=self._take(items),
+        )
+        self.service.requests = 0
+        self.matched = page.matched if page.matched is not None else self.matched
+        self._refuse_endlessness(ask.what)
+        return answer.document, page
+
+    def _take(self, items: list[dict[str, Any]]) -> int:
+        """Note the ids of a page; returns how many the shard had already. Items without an id are new, and fail later."""
+        ids = [item["id"] if isinstance(item.get("id"), str) else f"{self._page}/{at}" for at, item in enumerate(items)]
+        new = set(ids) - self.found
+        duplicates = len(ids) - len(set(ids) - self.seen)
+        self.found |= new
+        self.seen |= new
+        self.received += len(items)
+        self._page_size = max(self._page_size, len(items))
+        self._empty = 0 if items else self._empty + 1
+        self._stale = 0 if new or not items else self._stale + 1
+        return duplicates
+
+    def _refuse_repetition(self, ask: Ask) -> None:
+        key = json.dumps([ask.method, ask.url, ask.body], sort_keys=True)
+        if key in self._asked:
+            raise _endless(f"page {self._page} of the search leads back to a page that was read")
+        self._asked.add(key)
+
+    def _refuse_endlessness(self, what: str) -> None:
+        if self._stale >= 2:
+            raise _endless(f"{what} and the one before brought nothing new")
+        if self._empty >= SLACK:
+            raise _endless(f"{what} is the {SLACK}th empty one in a row")
+        if self.matched is not None and self.received > self.matched + SLACK * max(1, self._page_size):
+            raise _endless(f"{what} goes on although {self.received} items came and the server counts {self.matched}")
+
+    def _next(self, document: Mapping[str, Any], asked: Ask) -> Ask | None:
+        links = document.get("links")
+        found = [link for link in links if isinstance(link, dict) and link.get("rel") == "next"] if isinstance(links, list) else []
+        # two links where one is meant for GET: take the one that is like the search
+        link = next((link for link in found if str(link.get("method", "GET")).upper() == self.service.method), found[0] if found else None)
+        if link is None or link.get("href") is None:
+            return None
+        href = self.service.web.own(urljoin(asked.url, str(link["href"])), f"`next` of page {self._page} of the search")
+        headers = link.get("headers")
+        pairs = tuple((str(name), str(value)) for name, value in headers.items()) if isinstance(headers, dict) else ()
+        if str(link.get("method", "GET")).upper() != "POST":
+            return Ask(url=href, headers=pairs)
+        body = link.get("body")
+        merged = not isinstance(body, dict) or link.get("merge") is True
+        return Ask(
+            url=href, method="POST", headers=pairs, body={**(self.body if merged else {}), **(body if isinstance(body, dict) else {})}
+        )
+
+
+def _endless(message: str) -> Unreadable:
+    return Unreadable(
+        message, reason="paging-loop", remedy="the server's paging is broken: try stac.method, another page_size, or split the dates"
+    )
+
+
+def _features(document: Any, what: str) -> list[dict[str, Any]]:
+    features = document.get("features") if isinstance(document, dict) else None
+    if not isinstance(features, list):
+        raise Unreadable(f"{what} is no feature collection", reason="not-stac", remedy="check that stac.url is the root of a STAC API")
+    return [feature if isinstance(feature, dict) else {"id": None, "feature": feature} for feature in features]
+
+
+def _matched(document: Mapping[str, Any]) -> int | None:
+    context = document.get("context")
+    value = document.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
