@@ -6,8 +6,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 
@@ -111,3 +112,37 @@ def test_the_readme_and_the_page_on_other_readers_can_be_followed(tmp_path: Path
     printed = [desk.python(text) for text in blocks(readers, "python")]
     assert len(printed) == 3
     assert all(printed)
+
+
+@pytest.fixture
+def provider_again(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Starts a command that runs until it is stopped, as in a second terminal, and waits for its first line."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(text: str) -> None:
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {text}"], cwd=tmp_path, env=Desk(tmp_path).environment, stdout=PIPE, stderr=STDOUT, text=True
+        )
+        running.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_the_tutorial_can_be_followed(tmp_path: Path, provider_again: Callable[[str], None]) -> None:
+    desk = Desk(tmp_path)
+    page = ROOT / "docs" / "tutorials" / "first-collection.md"
+    printed: list[str] = []
+    for match in BLOCK.finditer(page.read_text("utf-8")):
+        if match[1] == "bash" and "--serve" in match[2]:
+            provider_again(match[2].strip())
+        else:
+            printed.append(desk.python(match[2]) if match[1] == "python" else desk.shell(match[2]))
+    assert len(printed) == 7
+    assert (tmp_path / "rasterloom-demo" / "scene.png").is_file()
+    assert list((tmp_path / "rasterloom-demo" / "june").rglob("*.parquet"))
