@@ -1,0 +1,109 @@
+"""The flow: bring one collection to what its spec says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import uuid4
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from rasterloom.access.build import Job, decide
+from rasterloom.access.files import Workspace
+from rasterloom.access.refs import to_json
+from rasterloom.access.values import CollectionRef, Failure
+from rasterloom.access.workspace import open_workspace
+from rasterloom.flows.gather import BATCHES_AT_ONCE, SEARCHES_AT_ONCE, Gathered, Gathering, tuned
+from rasterloom.flows.progress import Progress, tell
+from rasterloom.flows.report import leave_artifacts
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.plan import make_plan
+from rasterloom.specs.references import substitute
+from rasterloom.specs.resolve import effort
+from rasterloom.tasks.logs import hide_secrets_in_logs
+from rasterloom.tasks.policies import references_only
+from rasterloom.tasks.secrets import secret
+from rasterloom.tasks.steps import publish
+
+TASK_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner[Any](max_workers=SEARCHES_AT_ONCE + BATCHES_AT_ONCE))
+"""Bounded: Prefect's own default is a thread for every task."""
+
+
+@flow(name="build-collection", flow_run_name="{spec.name}", task_runner=TASK_RUNNER, persist_result=False)
+def build(spec: CollectionSpec, force: bool = False, workspace: str | None = None) -> dict[str, Any]:
+    """Bring the collection of a spec to what the spec says: search, read the headers, publish.
+
+    Args:
+        spec: What the collection holds. All of it is sent with a run: parameters are replaced, not merged.
+        force: Build again even where nothing has changed, and answer nothing from memory.
+        workspace: Where collections are kept; the spec's own, else that of the worker.
+
+    Returns JSON: `collection`, the committed version (`rasterloom.access.values.CollectionRef`), and `decision`.
+    """
+    hide_secrets_in_logs()
+    with references_only():
+        return _build(spec, force=force, place=_place(workspace or spec.workspace))
+
+
+def _place(text: str | None) -> Workspace:
+    return open_workspace(substitute(text, secret) if text else None)
+
+
+def _build(spec: CollectionSpec, *, force: bool, place: Workspace) -> dict[str, Any]:
+    plan = make_plan(spec, now=datetime.now(UTC))
+    how = effort(spec)
+    how = replace(how, force=force or how.force)
+    decision = decide(plan, place, force=how.force)
+    progress = Progress(collection=spec.name, stage="decided", action=decision.action, reason=decision.reason, shards=len(plan.shards))
+    tell(progress)
+    if decision.action == "reuse" and decision.ref is not None:
+        return _finish(decision.ref, replace(progress, stage="done", scenes=decision.ref.rows), ())
+    run_id = new_run_id(plan.now)
+    job = Job(workspace=place.uri, plan=plan, effort=how, spec=spec.model_dump(mode="json", exclude_none=True), run_id=run_id)
+    return _make(job, progress)
+
+
+def _make(job: Job, progress: Progress) -> dict[str, Any]:
+    gathered = Gathering(job, fresh=job.effort.force, told=lambda so_far: tell(counted(progress, so_far))).run()
+    progress = replace(counted(progress, gathered), stage="publishing")
+    tell(progress)
+    searches, batches = gathered.in_order()
+    ref = cast("CollectionRef", tuned(publish, job, fresh=False)(quote(job), quote(searches), quote(batches)))
+    failures = [failure for part in (*searches, *batches) for failure in part.failures]
+    return _finish(ref, replace(progress, stage="done"), failures)
+
+
+def _finish(ref: CollectionRef, progress: Progress, failures: Sequence[Failure]) -> dict[str, Any]:
+    leave_artifacts(ref, progress, failures)
+    tell(progress)
+    return {"collection": to_json(ref), "decision": {"action": progress.action, "reason": progress.reason}}
+
+
+def counted(progress: Progress, gathered: Gathered) -> Progress:
+    """The progress with the totals of what was gathered."""
+    batches = gathered.batches.values()
+    parts = (*gathered.searches.values(), *batches)
+    return replace(
+        progress,
+        stage="gathering",
+        shards_done=len(gathered.searches),
+        batches=gathered.batches_found,
+        batches_done=len(gathered.batches),
+        remembered=gathered.remembered,
+        scenes=sum(batch.rows for batch in batches),
+        headers=sum(batch.headers for batch in batches),
+        failures=sum(len(part.failures) for part in parts),
+        search_requests=gathered.search_traffic.requests,
+        header_requests=gathered.header_traffic.requests,
+        bytes=gathered.search_traffic.bytes + gathered.header_traffic.bytes,
+    )
+
+
+def new_run_id(now: datetime) -> str:
+    """Sorts by time; new for every attempt, also where Prefect tries the same flow run again, so that no two write the same files."""
+    return f"{now:%Y%m%dt%H%M%S}-{uuid4().hex[:8]}"

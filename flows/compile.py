@@ -1,0 +1,31 @@
+"""From a spec to its Prefect flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import Flow, flow
+
+from rasterloom.flows.build import TASK_RUNNER, build
+from rasterloom.specs.model import CollectionSpec
+
+
+def compile(spec: CollectionSpec) -> Flow[..., dict[str, Any]]:
+    """The Prefect flow of one spec: named after it, described by it, its parameters bound to it.
+
+    Calling it builds the collection; `compile(spec)(force=True)` builds it again. What it returns is what
+    `rasterloom.flows.build.build` returns.
+    """
+    bound = spec
+
+    def collection(spec: CollectionSpec = bound, force: bool = False, workspace: str | None = None) -> dict[str, Any]:
+        return build.fn(spec, force=force, workspace=workspace)
+
+    make = flow(
+        name=spec.name,
+        description=f"Bring the collection {spec.name} to what its spec says.",
+        flow_run_name=spec.name,
+        task_runner=TASK_RUNNER,
+        persist_result=False,
+    )
+    return make(collection)

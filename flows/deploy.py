@@ -1,0 +1,111 @@
+"""Specs as Prefect deployments: one per spec, named after it, on its schedule, with the spec as a typed parameter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from prefect import serve as serve_deployments
+from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
+from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.types.entrypoint import EntrypointType
+
+from rasterloom.errors import SpecError, Unavailable
+from rasterloom.flows.build import build
+from rasterloom.specs.durations import parse_duration
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.resolve import resolve
+from rasterloom.specs.sections import ScheduleSpec
+from rasterloom.tasks.settings import reach_server
+
+TAG = "rasterloom"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A deployment that stands on the server."""
+
+    name: str
+    """`<flow>/<deployment>`, as `prefect deployment run` takes it."""
+    id: str
+    scheduled: bool
+
+
+def deploy(
+    specs: Iterable[CollectionSpec], *, work_pool: str, workspace: str | None = None, tags: Sequence[str] = ()
+) -> tuple[Deployed, ...]:
+    """Register every spec on the Prefect server that PREFECT_API_URL names, for the workers of `work_pool`, which
+    must have rasterloom.
+
+    `workspace` overrides that of the specs. What is already there under the name is replaced, its schedule too.
+    Raises SpecError for a spec that cannot be run or a pool that is not there, and Unavailable where no server answers.
+    """
+    deployments = [deployment_of(spec, work_pool=work_pool, workspace=workspace, tags=tags) for spec in specs]
+    _need_server()
+    with temporary_settings({"deployments.clear_schedules_on_empty": True}):
+        return tuple(_applied(deployment, work_pool) for deployment in deployments)
+
+
+def serve(specs: Iterable[CollectionSpec], *, workspace: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> None:
+    """Register every spec and run them from this process, each in a process of its own, at most `limit` at once, until it is stopped."""
+    deployments = [deployment_of(spec, work_pool=None, workspace=workspace, tags=tags) for spec in specs]
+    _need_server()
+    serve_deployments(*deployments, limit=limit, print_starting_message=False)
+
+
+def deployment_of(spec: CollectionSpec, *, work_pool: str | None, workspace: str | None, tags: Sequence[str]) -> RunnerDeployment:
+    """The deployment of one spec, not yet registered. Raises SpecError where this version cannot execute the spec."""
+    resolve(spec)
+    parameters: dict[str, Any] = {"spec": spec.model_dump(mode="json", exclude_none=True)}
+    return RunnerDeployment.from_flow(
+        build,
+        name=spec.name,
+        schedule=schedule_of(spec.schedule) if spec.schedule else None,
+        concurrency_limit=1,  # no two builds of one collection at once
+        parameters=parameters | ({"workspace": workspace} if workspace else {}),
+        description=described(spec),
+        tags=[TAG, *tags],
+        work_pool_name=work_pool,
+        entrypoint_type=EntrypointType.MODULE_PATH,  # by file, a worker would load a second module
+    )
+
+
+def schedule_of(schedule: ScheduleSpec) -> Schedule:
+    """Prefect's own schedule. Raises SpecError for an interval of months and seconds together, which no calendar has."""
+    if schedule.cron:
+        return Cron(schedule.cron, timezone=schedule.timezone, active=schedule.active)
+    if schedule.rrule:
+        return RRule(schedule.rrule, timezone=schedule.timezone, active=schedule.active)
+    interval = parse_duration(schedule.interval or "")
+    if interval.months and interval.seconds:
+        raise SpecError(f"the interval {schedule.interval} mixes months and shorter units", remedy="write P1M, P30D, or a cron line")
+    if interval.months:
+        return RRule(f"FREQ=MONTHLY;INTERVAL={interval.months}", timezone=schedule.timezone, active=schedule.active)
+    return Interval(timedelta(seconds=interval.seconds), timezone=schedule.timezone, active=schedule.active)
+
+
+def described(spec: CollectionSpec) -> str:
+    """Markdown: the spec as YAML, one line per key, defaults left out."""
+    mapping = {"version": spec.version, **spec.model_dump(mode="json", exclude_defaults=True)}
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in mapping.items()]
+    return "\n".join(["```yaml", *lines, "```"])
+
+
+def _applied(deployment: RunnerDeployment, work_pool: str) -> Deployed:
+    try:
+        identity = deployment.apply(schedules=None if deployment.schedules else [])
+    except DeploymentApplyError as error:
+        remedy = f"make the work pool: prefect work-pool create {work_pool} --type process"
+        raise SpecError(f"the server refuses {deployment.name}: {error}", remedy=remedy) from error
+    return Deployed(name=deployment.full_name, id=str(identity), scheduled=bool(deployment.schedules))
+
+
+def _need_server() -> None:
+    if PREFECT_API_URL.value() is None:
+        remedy = "start one with `prefect server start` and set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api"
+        raise Unavailable("no Prefect server is named, and the temporary one of a run keeps no schedules", remedy=remedy)
+    reach_server()

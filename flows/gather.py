@@ -1,0 +1,128 @@
+"""The order in which a build's searches and header batches run: bounded, and headers as soon as there are scenes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from typing import Any
+
+from prefect.futures import PrefectFuture
+from prefect.tasks import Task
+from prefect.utilities.annotations import quote
+
+from rasterloom.access.build import Job
+from rasterloom.access.values import BatchRef, ItemsRef, SearchRef, Traffic
+from rasterloom.specs.question import Shard
+from rasterloom.tasks.steps import index, search
+
+SEARCHES_AT_ONCE = 4
+"""Searches under way; STAC APIs answer a handful of clients well and limit the rate of more."""
+BATCHES_AT_ONCE = 2
+"""Header batches under way: while one writes its file or waits for its slowest host, the other one asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Place:
+    """Where a result belongs: the shard, and the batch in it (-1 is the search itself). Makes the order of results that of the plan."""
+
+    shard: int
+    batch: int = -1
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What the searches and batches gave so far, and what this run asked the network for it."""
+
+    searches: dict[Place, SearchRef] = field(default_factory=dict[Place, SearchRef])
+    batches: dict[Place, BatchRef] = field(default_factory=dict[Place, BatchRef])
+    batches_found: int = 0
+    remembered: int = 0
+    search_traffic: Traffic = field(default_factory=Traffic)
+    header_traffic: Traffic = field(default_factory=Traffic)
+
+    def in_order(self) -> tuple[list[SearchRef], list[BatchRef]]:
+        return [self.searches[place] for place in sorted(self.searches)], [self.batches[place] for place in sorted(self.batches)]
+
+
+class Gathering:
+    """Runs the tasks of one job on the flow's task runner; used once, from the flow's thread.
+
+    Jobs are quoted: Prefect would look for futures in every shard of the plan, for every task.
+    """
+
+    def __init__(self, job: Job, *, fresh: bool, told: Callable[[Gathered], None]) -> None:
+        """`fresh`: remember, but answer nothing from memory. `told` is called after every task."""
+        self._job = job
+        self._told = told
+        self._search = tuned(search, job, fresh=fresh)
+        self._index = tuned(index, job, fresh=fresh)
+        self._shards: deque[Shard] = deque(job.plan.shards)
+        self._items: deque[tuple[Place, ItemsRef]] = deque()
+        self._first_range: dict[str, int] = {}
+        self._running: dict[Any, Place] = {}
+        self._searching = 0
+        self._ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+        self._gathered = Gathered()
+
+    def run(self) -> Gathered:
+        """Everything, or the first error of a task."""
+        self._submit()
+        while self._running:
+            self._settle(self._ended.get())
+            self._submit()
+        return self._gathered
+
+    def _submit(self) -> None:
+        while self._shards and self._searching < SEARCHES_AT_ONCE:
+            shard = self._shards.popleft()
+            self._searching += 1
+            self._follow(Place(shard=shard.index), self._search.submit(quote(self._job), shard))
+        while self._items and len(self._running) - self._searching < BATCHES_AT_ONCE:
+            job = self._job_of_next_batch()
+            place, items = self._items.popleft()
+            self._follow(place, self._index.submit(quote(job), items, dict(self._first_range)))
+
+    def _job_of_next_batch(self) -> Job:
+        """The job with its share of `max_concurrent`, which is a limit of the whole process."""
+        alone = len(self._items) == 1 and not self._running and not self._shards
+        effort = self._job.effort
+        share = effort.max_concurrent if alone else max(1, effort.max_concurrent // BATCHES_AT_ONCE)
+        return replace(self._job, effort=replace(effort, max_concurrent=share))
+
+    def _follow(self, place: Place, future: PrefectFuture[Any]) -> None:
+        self._running[future.task_run_id] = place
+        future.add_done_callback(self._ended.put)
+
+    def _settle(self, future: PrefectFuture[Any]) -> None:
+        place = self._running.pop(future.task_run_id)
+        if place.batch < 0:
+            self._searching -= 1
+        result = future.result()
+        remembered = future.state.name == "Cached"
+        traffic = Traffic() if remembered else result.traffic
+        self._gathered.remembered += remembered
+        if isinstance(result, SearchRef):
+            self._take_search(place, result, traffic)
+        else:
+            self._take_batch(place, result, traffic)
+        self._told(self._gathered)
+
+    def _take_search(self, place: Place, found: SearchRef, traffic: Traffic) -> None:
+        self._gathered.searches[place] = found
+        self._gathered.search_traffic += traffic
+        self._gathered.batches_found += len(found.batches)
+        self._items.extend((Place(shard=place.shard, batch=number), items) for number, items in enumerate(found.batches))
+
+    def _take_batch(self, place: Place, records: BatchRef, traffic: Traffic) -> None:
+        self._gathered.batches[place] = records
+        self._gathered.header_traffic += traffic
+        for key, needed in records.first_range.items():
+            self._first_range[key] = max(needed, self._first_range.get(key, 0))
+
+
+def tuned(step: Task[Any, Any], job: Job, *, fresh: bool) -> Task[Any, Any]:
+    """The task as this job wants it: no more tries than the spec allows; `fresh`: refresh what is remembered."""
+    retries = min(job.effort.retries, step.retries)
+    return step.with_options(retries=retries, refresh_cache=fresh)
