@@ -148,7 +148,7 @@ def commit(workspace: Workspace, name: str, draft: Commit) -> Commit:
     if winner.fingerprint == draft.fingerprint:
         return winner
     raise Conflict(
-        f"{name}: another run ({winner.run_id}) committed version {winner.version}, of another question, at {winner.ended:%Y-%m-%d %H:%M:%S}",
+        f"{name}: another run ({winner.run_id}) committed version {winner.version}, of another question, at {winner.ended:%Y-%m-%d %H:%M}",
         remedy="give the two specs two names, or run again to replace that version",
     )
 

@@ -57,10 +57,13 @@ class LocalWorkspace(Workspace):
 
     def local_path(self, key: str) -> Path:
         """Raises SpecError where a link on the way leads out of the workspace."""
-        path = self.root / checked(key) if key else self.root
-        if not Path(os.path.realpath(path.parent if key else path)).is_relative_to(self.root):
+        path = self.root / checked(key)
+        if not Path(os.path.realpath(path.parent)).is_relative_to(self.root):
             raise SpecError(f"{path} leads out of the workspace {self.root}", remedy="remove the symbolic link")
         return path
+
+    def _folder(self, prefix: str) -> Path:
+        return self.local_path(prefix) if prefix else self.root
 
     def read(self, key: str) -> bytes | None:
         path = self.local_path(key)
@@ -103,7 +106,7 @@ class LocalWorkspace(Workspace):
             sync_directory(path.parent)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        top = self.local_path(prefix)
+        top = self._folder(prefix)
         with disk_errors(top):
             found = sorted(path for folder, _, names in os.walk(top) for path in (Path(folder, name) for name in names))
             for path in found:
@@ -112,7 +115,7 @@ class LocalWorkspace(Workspace):
                 yield Entry(key=path.relative_to(self.root).as_posix(), size=stat.st_size, modified=modified)
 
     def children(self, prefix: str = "") -> list[str]:
-        top = self.local_path(prefix)
+        top = self._folder(prefix)
         with disk_errors(top):
             try:
                 return sorted(entry.name for entry in os.scandir(top) if entry.is_dir(follow_symlinks=False))
@@ -129,8 +132,6 @@ class LocalWorkspace(Workspace):
 
     def delete(self, prefix: str) -> int:
         path = self.local_path(prefix)
-        if path == self.root:
-            raise SpecError("the workspace itself is never deleted", remedy="name a collection in it")
         with disk_errors(path):
             if path.is_symlink() or path.is_file():
                 path.unlink()
@@ -166,7 +167,7 @@ class LocalWorkspace(Workspace):
         return fs.LocalFileSystem()
 
     def path_of(self, key: str) -> str:
-        return str(self.local_path(key))
+        return str(self._folder(key))
 
 
 def sync_file(path: Path) -> None:

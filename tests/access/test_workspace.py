@@ -1,0 +1,213 @@
+"""Durable, atomic, and never outside of the root: the same tests for a local disk and an object store."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from obstore.store import MemoryStore
+
+from rasterloom.access.bucket import BucketWorkspace
+from rasterloom.access.disk import LocalWorkspace, disk_error, disk_errors
+from rasterloom.access.files import Occupied, Workspace, checked
+from rasterloom.access.workspace import default_uri, is_remote, open_workspace
+from rasterloom.errors import AccessDenied, SpecError, Unavailable
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
+    return LocalWorkspace(tmp_path / "ws") if request.param == "disk" else BucketWorkspace(MemoryStore(), "s3://bucket/ws")
+
+
+def test_what_is_written_is_read(workspace: Workspace) -> None:
+    workspace.write("a/b.json", b"one")
+    workspace.write("a/b.json", b"two")
+    assert workspace.read("a/b.json") == b"two"
+    assert workspace.size("a/b.json") == 3
+    assert workspace.read("a/none") is None
+    assert workspace.size("a/none") is None
+    assert workspace.size("a") is None
+
+
+def test_create_has_one_winner_of_many(workspace: Workspace) -> None:
+    def attempt(number: int) -> str:
+        try:
+            workspace.create("log/1.json", str(number).encode())
+        except Occupied:
+            return "lost"
+        return str(number)
+
+    for _ in range(5):
+        workspace.delete("log")
+        with ThreadPoolExecutor(16) as pool:
+            winners = [result for result in pool.map(attempt, range(16)) if result != "lost"]
+        assert len(winners) == 1
+        assert workspace.read("log/1.json") == winners[0].encode()
+
+
+def test_listing_is_sorted_and_stays_below_the_prefix(workspace: Workspace) -> None:
+    for key in ("c/x/2", "c/x/1", "c/y", "cx/0"):
+        workspace.write(key, b"12")
+    assert [(entry.key, entry.size) for entry in workspace.list("c")] == [("c/x/1", 2), ("c/x/2", 2), ("c/y", 2)]
+    assert workspace.children() == ["c", "cx"]
+    assert workspace.children("c") == ["x"]
+    assert list(workspace.list("nothing")) == []
+    assert workspace.children("nothing") == []
+
+
+def test_delete_takes_the_prefix_and_nothing_beside_it(workspace: Workspace) -> None:
+    for key in ("c/x/1", "c/y", "cx/0"):
+        workspace.write(key, b"1")
+    assert workspace.delete("c") == 2
+    assert [entry.key for entry in workspace.list("cx")] == ["cx/0"]
+    assert workspace.delete("c") == 0
+    assert workspace.delete("cx/0") == 1
+
+
+def test_copy_keeps_the_source(workspace: Workspace) -> None:
+    workspace.write("v/1", b"data")
+    workspace.copy("v/1", "w/x/1")
+    workspace.delete("v")
+    assert workspace.read("w/x/1") == b"data"
+
+
+def test_a_stream_that_breaks_leaves_nothing(workspace: Workspace) -> None:
+    with pytest.raises(ValueError, match="broken"), workspace.open_writer("d/part") as file:
+        file.write(b"half")
+        raise ValueError("broken")
+    assert workspace.read("d/part") is None
+    assert list(workspace.list("d")) == []
+
+
+def test_a_stream_appears_whole_at_its_end(workspace: Workspace) -> None:
+    with workspace.open_writer("d/part") as file:
+        for _ in range(3):
+            file.write(b"x" * 3_000_000)
+        assert workspace.size("d/part") is None
+    assert workspace.size("d/part") == 9_000_000
+
+
+def test_uri_and_key_are_inverses(workspace: Workspace) -> None:
+    assert workspace.key_of(workspace.uri_of("a/b")) == "a/b"
+    with pytest.raises(SpecError, match="not inside"):
+        workspace.key_of("/elsewhere/a")
+
+
+@pytest.mark.parametrize("key", ["../a", "a/../b", "/a", "a//b", "", ".", "a/./b", "a\x00b", "a\nb", "a\\b", "a/"])
+def test_no_key_leaves_the_root(workspace: Workspace, key: str) -> None:
+    calls: list[Callable[[str], object]] = [workspace.read, workspace.size, lambda bad: workspace.write(bad, b""), workspace.uri_of]
+    for call in calls:
+        with pytest.raises(SpecError):
+            call(key)
+
+
+@given(st.text(max_size=30))
+def test_every_accepted_key_stays_below_any_root(key: str) -> None:
+    try:
+        accepted = checked(key)
+    except SpecError:
+        return
+    assert os.path.normpath(f"/root/{accepted}").startswith("/root/")
+
+
+def test_a_link_out_of_the_workspace_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("keep")
+    workspace = LocalWorkspace(tmp_path / "ws")
+    workspace.write("c/y", b"1")
+    (tmp_path / "ws" / "link").symlink_to(outside)
+    (tmp_path / "ws" / "c" / "link").symlink_to(outside)
+    for attempt in (
+        lambda: workspace.delete("link/precious"),
+        lambda: workspace.write("link/new", b""),
+        lambda: workspace.read("link/precious"),
+    ):
+        with pytest.raises(SpecError, match="out of the workspace"):
+            attempt()
+    workspace.delete("link")
+    workspace.delete("c")
+    assert (outside / "precious").read_text() == "keep"
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    workspace = LocalWorkspace(tmp_path)
+    workspace.write("a/file.parquet", b"old")
+    script = (
+        "import os, sys; from pathlib import Path; from rasterloom.access.disk import LocalWorkspace\n"
+        "with LocalWorkspace(Path(sys.argv[1])).open_writer('a/file.parquet') as file:\n"
+        "    file.write(b'new' * 1000); file.flush(); os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False).returncode == -9
+    assert workspace.read("a/file.parquet") == b"old"
+    left = [entry.key for entry in workspace.list("a") if entry.key != "a/file.parquet"]
+    assert all(key.startswith("a/.") for key in left), "what is left is hidden from every Parquet reader"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_may_not_be_written_says_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(AccessDenied, match="permission denied") as caught:
+        LocalWorkspace(tmp_path).write("a/b", b"")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (errno.ENOSPC, Unavailable, "disk is full"),
+        (errno.EDQUOT, Unavailable, "quota"),
+        (errno.EROFS, AccessDenied, "read-only"),
+        (errno.EACCES, AccessDenied, "permission"),
+        (errno.EIO, Unavailable, "check the disk"),
+        (errno.ENOTDIR, SpecError, "directory"),
+    ],
+)
+def test_disk_errors_say_what_to_do(number: int, kind: type[Exception], text: str) -> None:
+    error = disk_error(OSError(number, os.strerror(number)), "/ws/file")
+    assert isinstance(error, kind)
+    assert text in str(error)
+    assert error.remedy
+
+
+def test_a_full_disk_is_told_as_one() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(Unavailable, match="disk is full"), disk_errors("/dev/full"), open("/dev/full", "wb", buffering=0) as file:
+        file.write(b"x")
+
+
+def test_a_file_is_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpecError, match="not a directory"):
+        open_workspace(str(tmp_path / "file"))
+
+
+def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RASTERLOOM_WORKSPACE", str(tmp_path / "mine"))
+    assert open_workspace().uri == str(tmp_path / "mine")
+    assert not (tmp_path / "mine").exists(), "opening makes nothing"
+    monkeypatch.delenv("RASTERLOOM_WORKSPACE")
+    assert default_uri() == "~/rasterloom_workspace"
+
+
+def test_what_is_remote() -> None:
+    assert [is_remote(uri) for uri in ("s3://b/p", "gs://b", "az://c/p", "/data", "C:/data", "file:///data")] == [True] * 3 + [False] * 3
+
+
+def test_an_s3_endpoint_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    workspace = open_workspace("s3://bucket/prefix", options={"region": "eu-west-1"})
+    assert isinstance(workspace, BucketWorkspace)
+    assert "localhost:9" in str(workspace.store.config)  # type: ignore[attr-defined]
+    assert workspace.uri_of("a") == "s3://bucket/prefix/a"
