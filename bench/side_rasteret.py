@@ -1,0 +1,75 @@
+"""Rasteret 0.4 in its own virtual environment (Python 3.12 or 3.13), driven through its public names."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from measure import run_side, timed
+
+
+def _rasteret() -> Any:
+    import rasteret
+    from rasteret.fetch import cog
+
+    # Its object-store client refuses plain http; the server of this benchmark has no TLS. Nothing else is changed.
+    cog._OBSTORE_CLIENT_OPTIONS["allow_http"] = "true"
+    return rasteret
+
+
+def headers(order: dict[str, Any]) -> dict[str, Any]:
+    rasteret = _rasteret()
+    from rasteret.fetch.header_parser import AsyncCOGHeaderParser
+
+    async def read() -> list[Any]:
+        async with AsyncCOGHeaderParser(max_concurrent=order["concurrency"], batch_size=400) as parser:
+            return await parser.process_cog_headers_batch(order["urls"])
+
+    result: dict[str, Any] = {"version": f"rasteret {rasteret.__version__}"}
+    with timed(result):
+        found = asyncio.run(read())
+    return result | {"headers": sum(header is not None for header in found)}
+
+
+def build(order: dict[str, Any]) -> dict[str, Any]:
+    rasteret = _rasteret()
+    result: dict[str, Any] = {"version": f"rasteret {rasteret.__version__}"}
+    with timed(result):
+        collection = rasteret.build_from_stac(
+            name="bench",
+            stac_api=order["stac"],
+            collection=order["collection"],
+            bbox=tuple(order["bbox"]),
+            date_range=tuple(order["dates"]),
+            band_map=order["bands"],
+            workspace_dir=order["workspace"],
+            max_concurrent=order["concurrency"],
+        )
+    path = Path(order["workspace"]) / f"{collection.name}_stac"
+    return result | {"rows": len(collection), "uri": str(path)}
+
+
+def window(order: dict[str, Any]) -> dict[str, Any]:
+    rasteret = _rasteret()
+    result: dict[str, Any] = {}
+    started = time.perf_counter()
+    collection = rasteret.load(order["uri"])
+    result["rows"] = len(collection)
+    result["open_s"] = time.perf_counter() - started
+    few = collection.where(_ids(order["ids"]))
+    with timed(result):
+        frame = few.get_gdf(geometries=tuple(order["bbox"]), bands=list(order["bands"]))
+    totals = [int(data.sum(dtype="int64")) for data in frame["data"]]
+    return result | {"checksum": sum(totals), "arrays": len(totals)}
+
+
+def _ids(ids: list[str]) -> Any:
+    import pyarrow.dataset as ds
+
+    return ds.field("id").isin(ids)
+
+
+if __name__ == "__main__":
+    run_side({"headers": headers, "build": build, "window": window})

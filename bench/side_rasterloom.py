@@ -1,0 +1,122 @@
+"""Rasterloom: the header stage alone, the whole build as plain functions and as the Prefect flow, and reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from measure import cpu_seconds, run_side, timed
+
+SEARCHES_AT_ONCE, BATCHES_AT_ONCE = 4, 2
+"""As in `rasterloom.flows.gather`."""
+
+
+def headers(order: dict[str, Any]) -> dict[str, Any]:
+    from rasterloom import __version__
+    from rasterloom.access.headers import fetch_headers
+    from rasterloom.access.secrets import environment_secrets
+    from rasterloom.access.stores import Stores
+    from rasterloom.access.values import Asset
+    from rasterloom.raster.header import Header
+    from rasterloom.specs.effort import AuthRef, Effort
+
+    assets = [Asset(band="B", key=order.get("key", "data"), href=url, band_index=0) for url in order["urls"]]
+    effort = Effort(max_concurrent=order["concurrency"], allow_private_hosts=True)
+    result: dict[str, Any] = {"version": f"rasterloom {__version__}"}
+    with timed(result):
+        stores = Stores(AuthRef(), effort=effort, secrets=environment_secrets)
+        found = fetch_headers(assets, stores, effort=effort, first_range={})
+    good = [header for header in found.results if isinstance(header, Header)]
+    failures = sorted({str(failure.reason) for failure in found.results if not isinstance(failure, Header)})
+    return result | {"headers": len(good), "requests": found.traffic.requests, "failures": failures}
+
+
+def _spec(order: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "name": order.get("name", "bench"),
+        "stac": {"url": order["stac"], "collection": order["collection"], "page_size": 250},
+        "bbox": order["bbox"],
+        "dates": order["dates"],
+        "band_map": order["bands"],
+        "workspace": order["workspace"],
+        "build": {"max_concurrent": order["concurrency"]},
+    }
+
+
+def build_plain(order: dict[str, Any]) -> dict[str, Any]:
+    """The functions that the tasks call, on two plain pools as wide as the flow's."""
+    from rasterloom.access.build import Job, decide, index_batch, publish, search_shard
+    from rasterloom.access.workspace import open_workspace
+    from rasterloom.specs.loader import spec_from
+    from rasterloom.specs.plan import make_plan
+    from rasterloom.specs.resolve import effort
+
+    result: dict[str, Any] = {}
+    with timed(result):
+        spec = spec_from(_spec(order))
+        place, plan, how = open_workspace(spec.workspace), make_plan(spec, now=datetime.now(UTC)), effort(spec)
+        decide(plan, place)
+        job = Job(workspace=place.uri, plan=plan, effort=how, spec=spec.model_dump(mode="json", exclude_none=True), run_id="bench-run")
+        half = replace(job, effort=replace(how, max_concurrent=how.max_concurrent // BATCHES_AT_ONCE))
+        with ThreadPoolExecutor(SEARCHES_AT_ONCE) as searching, ThreadPoolExecutor(BATCHES_AT_ONCE) as indexing:
+            searches, pending = [], []
+            for search in searching.map(lambda shard: search_shard(job, shard), plan.shards):
+                searches.append(search)
+                pending += [indexing.submit(index_batch, half, items, first_range={}) for items in search.batches]
+            batches = [future.result() for future in pending]
+        ref = publish(job, searches, batches)
+    return result | {"rows": ref.rows, "failed": ref.failed, "uri": ref.uri, "tasks": len(searches) + len(batches) + 1}
+
+
+def build_flow(order: dict[str, Any]) -> dict[str, Any]:
+    """`rasterloom.run`; the start of the temporary Prefect server and the first import are timed apart, and RSS is of this process."""
+    import rasterloom
+    from rasterloom.tasks.settings import local_settings, reach_server
+
+    result: dict[str, Any] = {}
+    started = time.perf_counter()
+    with local_settings():
+        reach_server()
+    result["server_start_s"] = time.perf_counter() - started
+    with timed(result):
+        collection = rasterloom.run(_spec(order))
+    return result | {"rows": len(collection), "uri": collection.uri}
+
+
+def again(order: dict[str, Any]) -> dict[str, Any]:
+    """The second run of a spec whose windows are all closed."""
+    return build_flow(order)
+
+
+@contextmanager
+def _lap(into: dict[str, Any], name: str) -> Iterator[None]:
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    yield
+    into[f"{name}_s"], into[f"{name}_cpu_s"] = time.perf_counter() - wall, cpu_seconds() - cpu
+
+
+def window(order: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    import rasterloom
+
+    result: dict[str, Any] = {}
+    with _lap(result, "open"):
+        collection = rasterloom.load(order["uri"])
+        result["rows"] = len(collection)
+    few = collection.where(pc.field("id").isin(order["ids"]))
+    with timed(result):
+        pixels = few.get_numpy(geometries=tuple(order["bbox"]), bands=list(order["bands"]))
+    totals = [int(np.asarray(array).sum(dtype=np.int64)) for array in pixels]
+    return result | {"checksum": sum(totals), "arrays": len(totals)}
+
+
+if __name__ == "__main__":
+    run_side({"headers": headers, "build_plain": build_plain, "build_flow": build_flow, "again": again, "window": window})
