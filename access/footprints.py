@@ -51,17 +51,8 @@ def geometry_of(value: object, bounds: Bounds | None) -> BaseGeometry:
     if not isinstance(value, Mapping):
         raise _bad("geometry", "the geometry is not an object")
     try:
-        geometry = _ring_polygon(value) or shapely.force_2d(shapely.geometry.shape(dict(value)))
-    except (
-        shapely.errors.ShapelyError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+        geometry = _ring_polygon(value) or shapely.force_2d(shapely.from_geojson(json.dumps(value)))
+    except (shapely.errors.ShapelyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _bad("geometry", f"the geometry is broken: {error}") from None
     if geometry.is_empty:
         raise _bad("geometry", "the geometry is empty")
