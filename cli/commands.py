@@ -116,7 +116,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         ),
         Command(
             name="plan",
-            target="rasterloom.cli.specs:plan",
+            target="rasterloom.cli.plan:plan",
             summary="what a run would do and why; writes nothing",
             usage="SPEC...",
             arguments=_specs,

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import cast
 
-from rasterloom.cli.output import complain, note
+from rasterloom.cli.output import answer, complain, error_document, note
 from rasterloom.cli.parser import Command, overview, parse
 from rasterloom.errors import RasterloomError, SpecError
 
@@ -59,7 +59,9 @@ def _loaded(command: Command) -> Callable[[Namespace], int]:
 def _failed(args: Namespace, error: RasterloomError) -> int:
     if args.debug:
         traceback.print_exc()
-    complain(args, error)
+    complain(error)
+    if args.json:
+        answer(args, {"error": error_document(error)}, "")
     return error.exit_code
 
 

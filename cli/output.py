@@ -28,11 +28,9 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def complain(args: Namespace, error: RasterloomError) -> None:
-    """The error as a message with its remedy on stderr; under --json also as the one document on stdout."""
-    note(f"rasterloom: {error}")
-    if args.json:
-        answer(args, {"error": error_document(error)}, "")
+def complain(error: RasterloomError, *, name: str = "") -> None:
+    """The error as a message with its remedy, on stderr; `name` is the collection that it is about."""
+    note(f"rasterloom: {name}{': ' if name else ''}{error}")
 
 
 def error_document(error: RasterloomError) -> Json:
@@ -63,11 +61,15 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
     )
 
 
-def pairs(values: Mapping[str, object]) -> str:
-    """`key  value` lines, keys padded to one width; pairs without a value left out."""
-    shown = {key: value for key, value in values.items() if value not in (None, "", (), [])}
+def pairs(values: Mapping[str, object], *, parts: str = ", ") -> str:
+    """`key  value` lines, keys padded to one width; lists joined with `parts`, pairs without a value left out."""
+    shown = {key: _joined(value, parts) for key, value in values.items() if value not in (None, "", (), [])}
     width = max(map(len, shown), default=0)
-    return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in shown.items())
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in shown.items())
+
+
+def _joined(value: object, parts: str) -> str:
+    return parts.join(map(str, value)) if isinstance(value, (list, tuple)) else _cell(value)
 
 
 def size_text(size: float) -> str:

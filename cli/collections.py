@@ -1,0 +1,70 @@
+"""Commands about what stands in a workspace: `list`, `info`, `failures`, `export`, `delete`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from rasterloom.access.collection import Collection, load
+from rasterloom.access.opening import delete_collection, failures_of, summary_of
+from rasterloom.access.refs import to_json
+from rasterloom.access.workspace import open_workspace
+from rasterloom.cli.output import answer, size_text, table
+from rasterloom.errors import SpecError
+
+FAILURE_COLUMNS = ("item_id", "band", "stage", "reason", "http_status", "href")
+
+
+def list_all(args: Namespace) -> int:
+    place = open_workspace(args.workspace).uri
+    found = Collection.list_collections(args.workspace)
+    rows = [(each.name, each.rows, each.failed, each.version, size_text(each.bytes), f"{each.committed:%Y-%m-%d %H:%M}") for each in found]
+    text = table(rows, ("NAME", "SCENES", "FAILED", "VERSION", "SIZE", "COMMITTED (UTC)")) if found else f"no collections in {place}"
+    answer(args, {"workspace": place, "collections": [to_json(each) for each in found]}, text)
+    return 0
+
+
+def info(args: Namespace) -> int:
+    collection = load(args.collection, workspace=args.workspace)
+    if args.path:
+        answer(args, {"path": collection.uri}, collection.uri)
+        return 0
+    facts = collection.describe()
+    answer(args, dict(facts), str(facts))
+    return 0
+
+
+def failures(args: Namespace) -> int:
+    """What the newest version could not read; none is no error."""
+    found = failures_of(args.name, args.workspace)
+    rows = found.to_pylist() if found is not None else []
+    shown = [["" if row[column] is None else row[column] for column in FAILURE_COLUMNS] for row in rows]
+    text = table(shown, [column.upper() for column in FAILURE_COLUMNS]) if rows else f"{args.name}: no failures"
+    answer(args, {"name": args.name, "failures": rows}, text)
+    return 0
+
+
+def export(args: Namespace) -> int:
+    collection = load(args.collection, workspace=args.workspace)
+    place = collection.export(args.to)
+    answer(args, {"name": collection.name, "uri": place, "rows": len(collection)}, f"exported {len(collection):,} scenes to {place}")
+    return 0
+
+
+def delete(args: Namespace) -> int:
+    """Asks on a terminal; elsewhere --yes must say it."""
+    workspace = open_workspace(args.workspace)
+    if not args.yes:
+        found = summary_of(args.name, args.workspace)
+        _confirm(f"delete the collection {found.name} ({found.rows:,} scenes) with all its versions from {workspace.uri}?")
+    count = delete_collection(workspace, args.name)
+    answer(args, {"name": args.name, "files": count}, f"deleted {args.name}: {count:,} files")
+    return 0
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise SpecError(f"{question} Nobody is there to answer", remedy="say it with --yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise SpecError("nothing was deleted", remedy="answer y to delete")

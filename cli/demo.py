@@ -1,0 +1,155 @@
+"""`rasterloom demo`: shows the main job on sample scenes, step by step, and says what came of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import Namespace
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from rasterloom.cli.output import answer, size_text, table
+from rasterloom.cli.progress import shown
+from rasterloom.demo.home import NAME, Home, claim, settle
+from rasterloom.demo.scenes import ASSETS, Archive, make_archive, open_archive
+from rasterloom.demo.server import Count, Provider, serving
+from rasterloom.errors import SpecError
+
+if TYPE_CHECKING:
+    from rasterloom.demo.tour import Reading, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """Everything that a demo did."""
+
+    home: Home
+    archive: Archive
+    first: Run
+    second: Run
+    failures: list[dict[str, Any]]
+    reading: Reading
+    seconds: float
+
+
+def demo(args: Namespace) -> int:
+    if args.workspace:
+        raise SpecError("the demo has a workspace of its own, inside its directory", remedy="name the directory with --output DIR")
+    return _serve(args) if args.serve else _show(args)
+
+
+def _show(args: Namespace) -> int:
+    start = time.monotonic()
+    home = claim(Path(args.output))
+    settle(home)
+    _say(args, "1. Making an archive of sample scenes")
+    archive = make_archive(home.archive)
+    _say(args, f"   {archive.files} COG files of {len(archive.items)} scenes over two UTM zones, {size_text(archive.size)}: {home.archive}")
+    with serving(archive) as provider:
+        home.write_spec(provider.url, provider.port)
+        _say(args, f"2. Serving it: a STAC API at {provider.url}, files by ranges")
+        done = _tour(args, home, archive, provider, start)
+    answer(args, _document(done), _farewell(done))
+    return 0
+
+
+def _tour(args: Namespace, home: Home, archive: Archive, provider: Provider, start: float) -> _Shown:
+    tour = _prefect_side()
+    _say(args, f"3. rasterloom run {_short(home.spec)}")
+    with shown(args, NAME) as listener:
+        first = tour.build(home, provider, listener)
+    failures = tour.failures(home)
+    _say(args, _built(first, failures))
+    _say(args, "4. The same once more")
+    second = tour.build(home, provider, None)
+    _say(args, f"   {second.action}: {second.reason}\n   {_asked(second.asked)}, {second.seconds:.1f} s")
+    _say(args, "5. Reading a scene back through the collection")
+    reading = tour.draw(home, second.collection, provider)
+    _say(args, f"   {reading.pixels:,} pixels of {len(ASSETS)} bands in {reading.seconds:.1f} s: {_asked(reading.asked)}")
+    return _Shown(
+        home=home, archive=archive, first=first, second=second, failures=failures, reading=reading, seconds=time.monotonic() - start
+    )
+
+
+def _serve(args: Namespace) -> int:
+    """Until Ctrl-C."""
+    home = Home(Path(args.output).absolute())
+    with serving(open_archive(home.archive), port=home.port()) as provider:
+        answer(args, {"url": provider.url, "spec": str(home.spec)}, f"serving {provider.url} for {_short(home.spec)}; stop with Ctrl-C")
+        while True:
+            time.sleep(3600)
+
+
+def _prefect_side() -> ModuleType:
+    """The part of the demo that imports Prefect, which reads its settings then: after `settle`."""
+    from rasterloom.demo import tour
+
+    return tour
+
+
+def _say(args: Namespace, text: str) -> None:
+    """Progress for people: on stdout, where the demo's answer follows; nothing under --json."""
+    if not args.json:
+        print(text, flush=True)
+
+
+def _built(run: Run, failures: list[dict[str, Any]]) -> str:
+    files = run.headers + len(failures)
+    lines = [f"   {len(run.collection)} scenes, {run.headers} headers of {files} files: {_asked(run.asked)}"]
+    lines += [f"   {run.seconds:.1f} s, {run.starting:.1f} s of them until Prefect had started"]
+    if failures:
+        rows = table(
+            [[row["item_id"], row["band"], row["reason"], row["http_status"]] for row in failures], ("SCENE", "BAND", "REASON", "HTTP")
+        )
+        lines += [f"   {len(failures)} of {files} files quarantined, the build went on (rasterloom failures {NAME}):"]
+        lines += [f"     {line}" for line in rows.splitlines()]
+    return "\n".join(lines)
+
+
+def _asked(count: Count) -> str:
+    return f"{count.searches} search and {count.ranges} file requests, {size_text(count.bytes)}"
+
+
+def _farewell(done: _Shown) -> str:
+    home, place = done.home, _short(Path(done.second.collection.uri))
+    lines = ["", f"Done in {done.seconds:.0f} s."]
+    lines += [f"  collection   {place}", f"  spec         {_short(home.spec)}"]
+    lines += [f"  pictures     {_short(home.footprints)}", f"               {_short(home.scene)}", ""]
+    lines += ["Read it with any Parquet reader, or:", "  import rasterloom as rl", f'  collection = rl.load("{place}")']
+    lines += ['  print(collection.describe(), collection.subset(cloud_cover_lt=5).to_table(["id", "datetime"]), sep="\\n")', ""]
+    lines += [f"Its provider has stopped; pixels need it: rasterloom demo --serve --output {_short(home.directory)}"]
+    return "\n".join(lines)
+
+
+def _document(done: _Shown) -> dict[str, Any]:
+    home = done.home
+    return {
+        "directory": str(home.directory),
+        "spec": str(home.spec),
+        "collection": done.second.collection.uri,
+        "pictures": [str(home.footprints), str(home.scene)],
+        "archive": {"files": done.archive.files, "scenes": len(done.archive.items), "bytes": done.archive.size},
+        "runs": [_run_document(run) for run in (done.first, done.second)],
+        "reading": asdict(done.reading),
+        "failures": done.failures,
+        "seconds": round(done.seconds, 3),
+    }
+
+
+def _run_document(run: Run) -> dict[str, Any]:
+    return {
+        "action": run.action,
+        "scenes": len(run.collection),
+        "headers": run.headers,
+        "asked": asdict(run.asked),
+        "seconds": round(run.seconds, 3),
+        "starting_seconds": round(run.starting, 3),
+    }
+
+
+def _short(path: Path) -> str:
+    """Relative to where the user stands, where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)

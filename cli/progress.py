@@ -1,0 +1,112 @@
+"""How a build is shown while it runs: a bar on a terminal, plain lines elsewhere, nothing under --json. Always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rasterloom.cli.output import note, size_text
+
+if TYPE_CHECKING:
+    from rasterloom.flows.progress import Listener, Progress
+
+EVERY = 5.0
+"""Seconds between plain lines about the same stage."""
+
+
+@contextmanager
+def shown(args: Namespace, name: str) -> Generator[Listener | None]:
+    """A listener for the build of `name` that shows it until the block ends."""
+    if args.json:
+        yield None
+    elif sys.stderr.isatty():
+        with _bar(name) as listener:
+            yield listener
+    else:
+        note(f"{name}: starting Prefect")
+        yield _lines()
+
+
+def both(first: Listener, second: Listener | None) -> Listener:
+    """A listener that tells two."""
+
+    def listener(progress: Progress) -> None:
+        first(progress)
+        if second is not None:
+            second(progress)
+
+    return listener
+
+
+def sentence(progress: Progress) -> str:
+    """Where the build is, in one line."""
+    stages: dict[str, Callable[[Progress], str]] = {"decided": _decided, "gathering": _gathering, "publishing": _publishing, "done": _done}
+    return stages[progress.stage](progress)
+
+
+def _decided(progress: Progress) -> str:
+    return f"{progress.action}: {progress.reason}"
+
+
+def _gathering(progress: Progress) -> str:
+    return (
+        f"{progress.scenes:,} scenes, {progress.headers:,} headers; searches {progress.shards_done}/{progress.shards}, "
+        f"batches {progress.batches_done}/{progress.batches}"
+    )
+
+
+def _publishing(progress: Progress) -> str:
+    return f"writing {progress.scenes:,} scenes"
+
+
+def _done(progress: Progress) -> str:
+    asked = f"{progress.search_requests:,} search and {progress.header_requests:,} header requests, {size_text(progress.bytes)}"
+    failed = f", {progress.failures:,} failures" if progress.failures else ""
+    return f"{progress.scenes:,} scenes{failed}; {asked}"
+
+
+def _lines() -> Listener:
+    last: list[tuple[str, float]] = [("", 0.0)]
+
+    def listener(progress: Progress) -> None:
+        stage, since = last[0]
+        if progress.stage != stage or time.monotonic() - since >= EVERY:
+            last[0] = (progress.stage, time.monotonic())
+            note(f"{progress.collection}: {sentence(progress)}")
+
+    return listener
+
+
+@contextmanager
+def _bar(name: str) -> Generator[Listener]:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[name]}", style="bold", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("starting Prefect", name=name, total=None)
+
+        def listener(progress: Progress) -> None:
+            steps, done = _steps(progress)
+            bars.update(task, description=sentence(progress), total=steps, completed=done)
+
+        yield listener
+
+
+def _steps(progress: Progress) -> tuple[int | None, int]:
+    """All steps and those done: one per search, one per batch, one for the commit. None: not yet known, so that the bar pulses."""
+    if progress.stage == "decided":
+        return None, 0
+    steps = progress.shards + progress.batches + 1
+    return steps, steps if progress.stage == "done" else progress.shards_done + progress.batches_done

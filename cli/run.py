@@ -1,0 +1,72 @@
+"""`rasterloom run`: the builds of all specs, one after the other. Imports Prefect, so it is loaded for this command alone."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import Any
+
+from rasterloom.access.collection import Collection
+from rasterloom.cli.output import answer, complain, error_document
+from rasterloom.cli.progress import both, shown
+from rasterloom.cli.specs import specs_of
+from rasterloom.errors import RasterloomError
+from rasterloom.flows.progress import Progress
+from rasterloom.flows.run import run as build
+from rasterloom.specs.model import CollectionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Built:
+    """How the build of one spec ended: with a collection, or with an error."""
+
+    name: str
+    seconds: float
+    collection: Collection | None = None
+    error: RasterloomError | None = None
+    progress: Progress | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return self.error.exit_code if self.error else 0
+
+    def document(self) -> dict[str, Any]:
+        shared = {"name": self.name, "seconds": round(self.seconds, 3)}
+        if self.collection is None:
+            return {**shared, "error": error_document(self.error) if self.error else None}
+        return {**shared, **_traffic(self.progress), **self.collection.describe()}
+
+    def line(self) -> str:
+        if self.collection is None:
+            return ""
+        word = {"reuse": "unchanged", "build": "built", "rebuild": "rebuilt"}[self.progress.action] if self.progress else "built"
+        return f"{self.name}: {word}, {len(self.collection):,} scenes in {self.seconds:.1f} s\n  {self.collection.uri}"
+
+
+def run(args: Namespace) -> int:
+    """Builds every spec, also after one that failed; the exit code of the first failure, or 0."""
+    built = [_build(args, spec) for spec in specs_of(args)]
+    text = "\n".join(line for each in built if (line := each.line()))
+    answer(args, {"collections": [each.document() for each in built]}, text)
+    return next((each.exit_code for each in built if each.exit_code), 0)
+
+
+def _build(args: Namespace, spec: CollectionSpec) -> _Built:
+    told: list[Progress] = []
+    start = time.monotonic()
+    try:
+        with shown(args, spec.name) as listener:
+            collection = build(spec, workspace=args.workspace, force=args.force, on_progress=both(told.append, listener))
+    except RasterloomError as error:
+        complain(error, name=spec.name)
+        return _Built(name=spec.name, seconds=time.monotonic() - start, error=error)
+    progress = told[-1] if told else None
+    return _Built(name=spec.name, seconds=time.monotonic() - start, collection=collection, progress=progress)
+
+
+def _traffic(progress: Progress | None) -> dict[str, Any]:
+    if progress is None:
+        return {}
+    counted = ("action", "reason", "failures", "search_requests", "header_requests", "bytes")
+    return {name: getattr(progress, name) for name in counted}

@@ -1,0 +1,170 @@
+"""Commands about specs: `validate`, `schema`, `datasets`, `init`. None of them needs a network, Prefect or Arrow."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rasterloom.cli.output import answer, complain, error_document, pairs, table
+from rasterloom.cli.template import spec_text
+from rasterloom.errors import SpecError
+from rasterloom.specs.catalog import Dataset, dataset
+from rasterloom.specs.catalog import datasets as all_datasets
+from rasterloom.specs.loader import load_specs, parse_specs, with_overrides
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.resolve import effort, resolve
+from rasterloom.specs.schema import json_schema
+
+
+def specs_of(args: Namespace) -> tuple[CollectionSpec, ...]:
+    """All documents of all files, with --set applied. Raises SpecError, also where two have one name."""
+    overrides = dict(_override(text) for text in args.overrides)
+    specs = tuple(spec for path in args.specs for spec in load_specs(Path(path)))
+    specs = tuple(with_overrides(spec, overrides) for spec in specs) if overrides else specs
+    return _different(specs)
+
+
+def validate(args: Namespace) -> int:
+    """Checks every file, also after one that is wrong; 2 where any is."""
+    found = [_checked(path) for path in args.specs]
+    wrong = [error for outcome in found for error in outcome.errors]
+    if not wrong:
+        _different(spec for outcome in found for spec in outcome.specs)
+    files = [outcome.document() for outcome in found]
+    good = "\n".join(f"{outcome.path}: {', '.join(spec.name for spec in outcome.specs)}: valid" for outcome in found if not outcome.errors)
+    answer(args, {"valid": not wrong, "files": files}, good)
+    for error in wrong:
+        complain(error)
+    return SpecError.exit_code if wrong else 0
+
+
+def schema(args: Namespace) -> int:
+    """The JSON Schema; the same with and without --json."""
+    document = json_schema()
+    answer(args, document, json.dumps(document, indent=2, ensure_ascii=False))
+    return 0
+
+
+def datasets(args: Namespace) -> int:
+    if args.action == "info":
+        return _dataset_info(args)
+    if args.id:
+        raise SpecError(f"`datasets list` takes no ID, and got {args.id!r}", remedy=f"rasterloom datasets info {args.id}")
+    found = all_datasets()
+    rows = [
+        (each.id, len(each.bands), each.title if each.status == "supported" else f"{each.title} (not yet: {each.status})") for each in found
+    ]
+    answer(args, {"datasets": [_summary(each) for each in found]}, table(rows, ("ID", "BANDS", "TITLE")))
+    return 0
+
+
+def init(args: Namespace) -> int:
+    """Writes a commented spec. Raises SpecError where the file exists."""
+    source = dataset(args.dataset)
+    name = args.name or _name_of(source)
+    text = spec_text(source, name=name)
+    for spec in parse_specs(text, file=args.path or f"{name}.yaml"):
+        resolve(spec)
+    if args.path == "-":
+        answer(args, {"path": None, "name": name, "text": text}, text.rstrip())
+        return 0
+    path = Path(args.path or f"{name}.yaml")
+    _write_new(path, text)
+    answer(args, {"path": str(path), "name": name, "text": text}, f"wrote {path}; try: rasterloom plan {path}")
+    return 0
+
+
+class _Outcome:
+    """What came of one file."""
+
+    def __init__(self, path: str, specs: tuple[CollectionSpec, ...] = (), errors: tuple[SpecError, ...] = ()) -> None:
+        self.path = path
+        self.specs = specs
+        self.errors = errors
+
+    def document(self) -> dict[str, Any]:
+        names = [spec.name for spec in self.specs]
+        return {"file": self.path, "valid": not self.errors, "names": names, "errors": [error_document(error) for error in self.errors]}
+
+
+def _checked(path: str) -> _Outcome:
+    try:
+        specs = load_specs(Path(path))
+    except SpecError as error:
+        return _Outcome(path, errors=(error,))
+    return _Outcome(path, specs, tuple(error for spec in specs if (error := _executable(path, spec))))
+
+
+def _executable(path: str, spec: CollectionSpec) -> SpecError | None:
+    """What stands in the way of running a spec that is well-formed: an unknown dataset or band, a key of a later version."""
+    try:
+        resolve(spec)
+        effort(spec)
+    except SpecError as error:
+        problems = [problem if problem.file else replace(problem, file=path) for problem in error.problems]
+        return SpecError(f"{path}: {error.message}", problems=problems, remedy=error.remedy)
+    return None
+
+
+def _different(specs: Iterable[CollectionSpec]) -> tuple[CollectionSpec, ...]:
+    found = tuple(specs)
+    names = [spec.name for spec in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpecError(f"{len(found)} specs share the name {', '.join(twice)}", remedy="give every collection a name of its own")
+    return found
+
+
+def _override(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key.strip() or not equals:
+        raise SpecError(f"--set {text[:60]!r} is not KEY=VALUE", remedy="write e.g. --set dates=2024-06 or --set build.retries=5")
+    return key.strip(), value
+
+
+def _dataset_info(args: Namespace) -> int:
+    if not args.id:
+        raise SpecError("`datasets info` needs the ID of a dataset", remedy="see `rasterloom datasets` for all of them")
+    found = dataset(args.id)
+    bands = table([(code, band.asset, band.index) for code, band in found.bands.items()], ("BAND", "ASSET", "INDEX"))
+    answer(args, _summary(found), f"{pairs(_facts(found), parts='; ')}\n\n{bands}\n\nstart with: rasterloom init --dataset {found.id}")
+    return 0
+
+
+def _facts(found: Dataset) -> dict[str, object]:
+    return {
+        "id": found.id,
+        "title": found.title,
+        "provider": found.provider,
+        "status": found.status,
+        "url": found.url,
+        "collection": found.collection,
+        "auth": found.auth.provider,
+        "license": found.license,
+        "quirks": found.quirks,
+        "notes": found.notes,
+    }
+
+
+def _summary(found: Dataset) -> dict[str, Any]:
+    bands = {code: {"asset": band.asset, "index": band.index} for code, band in found.bands.items()}
+    return {**_facts(found), "example_bbox": found.example_bbox, "example_dates": found.example_dates, "bands": bands}
+
+
+def _name_of(source: Dataset) -> str:
+    return source.id.rpartition("/")[2].replace("_", "-").replace(".", "-").lower()
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Raises SpecError where the file exists or its directory does not."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SpecError(f"{path} exists, and is not overwritten", remedy="name another file, e.g. rasterloom init other.yaml") from None
+    except OSError as error:
+        raise SpecError(f"cannot write {path}: {error.strerror}", remedy="name a file in a directory that exists and is yours") from None
