@@ -131,6 +131,7 @@ def _entries(provider: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any
     for name, entry in entries.items():
         fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in _fields(entry)}
         fields |= {
+            "collection": entry.get("collection"),
             "id": name,
             "provider": provider["title"],
             "url": provider.get("url"),
@@ -138,7 +139,7 @@ def _entries(provider: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any
             "notes": tuple(provider.get("notes", ())),
             "auth": _auth(entry.get("auth", provider.get("auth", {})), region=entry.get("region")),
         }
-        yield Dataset(**{"collection": None} | fields)
+        yield Dataset(**fields)
 
 
 def _fields(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

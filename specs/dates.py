@@ -49,7 +49,7 @@ def _one_text(value: Any) -> str:
 
 def parse_dates(value: str | tuple[str, str]) -> Interval:
     """The instants that `value` means. Raises `PydanticCustomError` where it is impossible or inverted."""
-    ends = value if isinstance(value, tuple) else tuple(value.split("/"))
+    ends = list(value) if isinstance(value, tuple) else value.split("/")
     if len(ends) > 2:
         raise wrong(f"{shown(value)} has {len(ends)} parts, an interval has 2", remedy=_HINT)
     first, last = _span(ends[0]), _span(ends[-1])

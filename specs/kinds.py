@@ -20,6 +20,7 @@ _CODE = re.compile(r"[\w.:+-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _CRON_FIELD = re.compile(r"(\*|[0-9A-Za-z]+)(-[0-9A-Za-z]+)?(/[0-9]+)?")
+_FREQUENCY = re.compile(r"^(RRULE:|[A-Z0-9=,;]*;)?FREQ=(YEARLY|MONTHLY|WEEKLY|DAILY|HOURLY|MINUTELY)(;[A-Z]+=[A-Z0-9,+-]+)*$")
 _CRON_LIMITS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 7))
 _NAMES_OF = {
     "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
@@ -144,8 +145,7 @@ def _cron_part(text: str, part: str, name: str, low: int, high: int) -> None:
 
 
 def _rrule(text: str) -> str:
-    parts = dict(part.partition("=")[::2] for part in text.removeprefix("RRULE:").split(";"))
-    if parts.get("FREQ") not in {"YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY"}:
+    if not _FREQUENCY.search(text):
         raise wrong(f"{shown(text)} has no FREQ of minutes, hours, days, weeks, months or years", remedy="write e.g. FREQ=DAILY;BYHOUR=6")
     return text
 

@@ -60,11 +60,11 @@ class CollectionSpec(Section):
     """STAC query: `{"eo:cloud_cover": {"lt": 20}}`."""
     filter: Annotated[Json | Text | None, BeforeValidator(lambda value: value if value is None else checked_filter(value))] = None
     """CQL2 filter, JSON or text."""
-    bands: tuple[Code, ...] | None = Field(None, min_length=1)
+    bands: tuple[Code, ...] | None = Field(default=None, min_length=1)
     """Bands to index, in this order; default: all of the map, sorted by code."""
-    band_map: dict[Code, Text] | None = Field(None, min_length=1)
+    band_map: dict[Code, Text] | None = Field(default=None, min_length=1)
     """Band code -> asset key; takes the place of the dataset's map."""
-    band_index_map: dict[Code, Annotated[Whole, Field(ge=0, le=65_535)]] | None = Field(None, min_length=1)
+    band_index_map: dict[Code, Annotated[Whole, Field(ge=0, le=65_535)]] | None = Field(default=None, min_length=1)
     """Band code -> 0-based sample of its asset; needed where two bands share one."""
     dedupe: DedupeSpec | None = None
     """Keep one of several reprocessed scenes."""

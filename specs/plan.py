@@ -113,7 +113,7 @@ def shard_to_json(shard: Shard) -> dict[str, Any]:
 
 def shard_from_json(mapping: Mapping[str, Any]) -> Shard:
     cell = None if mapping["cell"] is None else box_from_json(mapping["cell"])
-    return Shard(**dict(mapping) | {"dates": interval_from_json(mapping["dates"]), "cell": cell})
+    return Shard(index=mapping["index"], dates=interval_from_json(mapping["dates"]), cell=cell, closed=mapping["closed"])
 
 
 def _spans(west: float, east: float) -> list[tuple[float, float]]:

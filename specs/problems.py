@@ -99,9 +99,9 @@ def _value(one: Any, path: Path, document: Document | None) -> Any:
         return one["input"]
     value: Any = document.value
     for part in path:
-        if isinstance(value, dict) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
-            value = value.get(part) if isinstance(value, dict) else value[part]
-        else:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
             return None
     return value if path else None
 

@@ -69,7 +69,7 @@ class StacSpec(Section):
     """Id of the STAC collection."""
     headers: dict[Text, Text] | None = None
     """Extra HTTP headers, sent to this host alone; secrets by reference: `${ENV}` or `${secret.block-name}`."""
-    page_size: Whole | None = Field(None, ge=1, le=10_000)
+    page_size: Whole | None = Field(default=None, ge=1, le=10_000)
     """Items per page; default: the most that the provider is known to give."""
     method: Literal["POST", "GET"] = "POST"
     """How the search is asked."""
@@ -112,7 +112,7 @@ class CollectionSource(Section):
 
     uri: Place
     """Its name in the workspace, a path or a URL."""
-    snapshot: Whole | None = Field(None, ge=1)
+    snapshot: Whole | None = Field(default=None, ge=1)
     """Number of the commit; default: the newest."""
 
 
@@ -191,9 +191,9 @@ class AuthSpec(Section):
 class BuildSpec(Section):
     """How hard to try."""
 
-    max_concurrent: Whole = Field(100, ge=1, le=1000)
+    max_concurrent: Whole = Field(default=100, ge=1, le=1000)
     """Requests under way at once."""
-    retries: Whole = Field(3, ge=0, le=20)
+    retries: Whole = Field(default=3, ge=0, le=20)
     """How often a request that failed for now is tried again."""
     timeout: Timeout = "30s"
     """For one request."""
@@ -239,7 +239,7 @@ class StorageSpec(Section):
     """Directories; `[]` for one flat directory."""
     compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
     """Of the Parquet pages."""
-    keep_snapshots: Whole = Field(10, ge=1, le=10_000)
+    keep_snapshots: Whole = Field(default=10, ge=1, le=10_000)
     """Older ones are collected as garbage."""
 
     @model_validator(mode="after")
