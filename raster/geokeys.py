@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Affine
+from rasterloom.raster.keys import RASTER_TYPE, read_keys
 from rasterloom.raster.usercrs import crs_of_keys
-
-MODEL_TYPE = 1024
-RASTER_TYPE = 1025
-GEODETIC_CRS = 2048
-PROJECTED_CRS = 3072
-USER_DEFINED = 32767
-
-KeyValue = int | str | tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +29,8 @@ def georeference(byte_order: str, directory: bytes | None, doubles: bytes | None
     if directory is None:
         return NOWHERE
     keys = read_keys(byte_order, directory, doubles or b"", ascii_params or b"")
-    epsg, crs = crs_of_keys(keys)
-    return GeoReference(keys.get(RASTER_TYPE) == 2, epsg, crs)
-
-
-def read_keys(byte_order: str, directory: bytes, doubles: bytes, ascii_params: bytes) -> dict[int, KeyValue]:
-    """GeoKey -> value. Raises `Unreadable` (`geokeys`) where the directory is not complete."""
-    if len(directory) < 8:
-        raise Unreadable(f"the GeoKey directory has {len(directory)} bytes, not at least 8", reason="geokeys")
-    _version, _revision, _minor, count = struct.unpack_from(byte_order + "4H", directory)
-    if len(directory) < 8 + 8 * count:
-        raise Unreadable(f"the GeoKey directory has {len(directory)} bytes for {count} keys", reason="geokeys")
-    values = struct.unpack_from(f"{byte_order}{len(doubles) // 8}d", doubles)
-    keys: dict[int, KeyValue] = {}
-    for key, place, length, value in struct.iter_unpack(byte_order + "4H", directory[8 : 8 + 8 * count]):
-        if place == 0:
-            keys[key] = value
-        elif place == 34736 and value + length <= len(values):
-            keys[key] = values[value : value + length]
-        elif place == 34737 and value + length <= len(ascii_params):
-            keys[key] = ascii_params[value : value + length].rstrip(b"|\0").decode("utf-8", "replace")
-        elif place in (34736, 34737):
-            raise Unreadable(f"GeoKey {key} points beyond its parameters ({value} + {length})", reason="geokeys")
-    return keys
+    crs = crs_of_keys(keys)
+    return GeoReference(keys.get(RASTER_TYPE) == 2, crs.epsg, crs.text)
 
 
 def affine_of(

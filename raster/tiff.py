@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rasterloom.raster import fields
 from rasterloom.raster.buffer import Buffer, NeedMore
-from rasterloom.raster.geokeys import affine_of, georeference
+from rasterloom.raster.geokeys import NOWHERE, affine_of, georeference
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.ifd import Directories, Tags, read_directories
 from rasterloom.raster.levels import Samples, level_of, samples_of
@@ -40,6 +40,11 @@ def header_of(found: Directories, size: int | None) -> Header:
         pyramid.take(other, size, budget)
     order = found.form.byte_order
     place = georeference(order, tags.get(fields.GEO_KEYS), tags.get(fields.GEO_DOUBLES), tags.get(fields.GEO_ASCII))
+    transform = affine_of(
+        tags.get(fields.PIXEL_SCALE), tags.get(fields.TIEPOINT), tags.get(fields.TRANSFORMATION), pixel_is_point=place.pixel_is_point
+    )
+    if transform is None and fields.TIEPOINT in tags:
+        place = NOWHERE  # ground control points: the CRS is theirs, not the grid's
     scales, offsets = scales_of(tags.get(fields.GDAL_METADATA), samples.count)
     return Header(
         full=full,
@@ -55,9 +60,7 @@ def header_of(found: Directories, size: int | None) -> Header:
         planar_configuration=samples.planar,
         photometric=samples.photometric,
         extra_samples=tags.get(fields.EXTRA_SAMPLES),
-        transform=affine_of(
-            tags.get(fields.PIXEL_SCALE), tags.get(fields.TIEPOINT), tags.get(fields.TRANSFORMATION), pixel_is_point=place.pixel_is_point
-        ),
+        transform=transform,
         pixel_scale=tags.get(fields.PIXEL_SCALE),
         tiepoint=tags.get(fields.TIEPOINT),
         epsg=place.epsg,
