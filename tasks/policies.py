@@ -73,7 +73,7 @@ _REFERENCES: dict[str, tuple[type[SearchRef] | type[BatchRef], Callable[[dict[st
 }
 
 
-class ArtifactRefSerializer(Serializer[Any]):
+class ArtifactRefSerializer(Serializer):
     """JSON of a reference to an artifact; reading it back fails unless that artifact is there, unchanged and complete.
 
     Prefect deserialises a record to see whether it exists and takes any exception for "no", so a hit is always real.
@@ -119,16 +119,16 @@ def references_only() -> Generator[None]:
         _references_only.reset(token)
 
 
-class _Guarded(Serializer[Any]):
+class _Guarded(Serializer):
     """Mixin: neither made with options nor read while `references_only` holds."""
 
     type: str = Field(default="rasterloom-guarded", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_options(cls, data: dict[str, Any]) -> dict[str, Any]:
+    def _refuse_options(cls, data: Any) -> Any:
         # Options name modules, which validation already imports.
-        if _references_only.get() and set(data) - {"type"}:
+        if _references_only.get() and isinstance(data, dict) and set(data) - {"type"}:
             raise ValueError("records with options of their own are not read")
         return data
 
@@ -142,19 +142,19 @@ with warnings.catch_warnings():
     # Each of these takes the place of Prefect's class of that name in Prefect's registry, and Prefect warns of it.
     warnings.simplefilter("ignore", UserWarning)
 
-    class GuardedPickle(_Guarded, PickleSerializer[Any]):
+    class GuardedPickle(_Guarded, PickleSerializer):
         type: str = Field(default="pickle", frozen=True)
 
-    class GuardedJson(_Guarded, JSONSerializer[Any]):
+    class GuardedJson(_Guarded, JSONSerializer):
         type: str = Field(default="json", frozen=True)
 
-    class GuardedCompressed(_Guarded, CompressedSerializer[Any]):
+    class GuardedCompressed(_Guarded, CompressedSerializer):
         type: str = Field(default="compressed", frozen=True)
 
-    class GuardedCompressedPickle(_Guarded, CompressedPickleSerializer[Any]):
+    class GuardedCompressedPickle(_Guarded, CompressedPickleSerializer):
         type: str = Field(default="compressed/pickle", frozen=True)
 
-    class GuardedCompressedJson(_Guarded, CompressedJSONSerializer[Any]):
+    class GuardedCompressedJson(_Guarded, CompressedJSONSerializer):
         type: str = Field(default="compressed/json", frozen=True)
 
 
