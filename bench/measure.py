@@ -7,6 +7,7 @@ own process, and prints one JSON object as its last line.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -40,6 +41,8 @@ def timed(into: dict[str, Any]) -> Iterator[None]:
 
 def run_side(phases: dict[str, Phase]) -> None:
     order = json.load(sys.stdin)
+    if order.get("cpu") is not None:
+        os.sched_setaffinity(0, {order["cpu"]})
     before = peak_rss_mb()
     result = phases[order["phase"]](order)
     print(json.dumps({"rss_before_mb": before, "peak_rss_mb": peak_rss_mb(), **result}))

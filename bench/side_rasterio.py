@@ -22,7 +22,10 @@ os.environ.update(TUNED)  # before GDAL is loaded: every thread sees them
 
 
 def headers(order: dict[str, Any]) -> dict[str, Any]:
-    """Size, tiling, dtype, CRS, transform and nodata of every file; the tile tables are not even asked for."""
+    """Size, tiling, dtype, CRS, transform and nodata of every file; with `tables` also where each full-resolution tile lies.
+
+    The tables are what the other sides read as well, and what reading pixels by range requests needs.
+    """
     import rasterio
 
     driver = order.get("driver", "GTiff")
@@ -30,12 +33,22 @@ def headers(order: dict[str, Any]) -> dict[str, Any]:
     def one(url: str) -> tuple[object, ...]:
         with rasterio.open(f"/vsicurl/{url}", driver=driver) as dataset:
             epsg = dataset.crs.to_epsg() if dataset.crs else None
+            if order["tables"]:
+                tables(dataset)
             return dataset.shape, dataset.block_shapes, dataset.dtypes, dataset.transform, dataset.nodata, epsg
 
     result: dict[str, Any] = {"version": f"rasterio {rasterio.__version__}, GDAL {rasterio.__gdal_version__}, driver {driver}"}
     with ThreadPoolExecutor(order["concurrency"]) as pool, timed(result):
         found = list(pool.map(one, order["urls"]))
     return result | {"headers": len(found)}
+
+
+def tables(dataset: Any) -> list[tuple[str, str]]:
+    """Offset and byte count of every tile, through GDAL's TIFF metadata domain."""
+    (height, width), (rows, cols) = dataset.shape, dataset.block_shapes[0]
+    tiles = [f"{x}_{y}" for y in range(-(-height // rows)) for x in range(-(-width // cols))]
+    item = dataset.get_tag_item
+    return [(item(f"BLOCK_OFFSET_{t}", "TIFF", bidx=1), item(f"BLOCK_SIZE_{t}", "TIFF", bidx=1)) for t in tiles]
 
 
 def window(order: dict[str, Any]) -> dict[str, Any]:

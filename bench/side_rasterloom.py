@@ -89,11 +89,6 @@ def build_flow(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"rows": len(collection), "uri": collection.uri}
 
 
-def again(order: dict[str, Any]) -> dict[str, Any]:
-    """The second run of a spec whose windows are all closed."""
-    return build_flow(order)
-
-
 @contextmanager
 def _lap(into: dict[str, Any], name: str) -> Iterator[None]:
     wall, cpu = time.perf_counter(), cpu_seconds()
@@ -119,4 +114,4 @@ def window(order: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_side({"headers": headers, "build_plain": build_plain, "build_flow": build_flow, "again": again, "window": window})
+    run_side({"headers": headers, "build_plain": build_plain, "build_flow": build_flow, "window": window})

@@ -1,0 +1,118 @@
+"""The server and the sides as processes of their own, and how they are called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import scenes
+
+HERE = Path(__file__).resolve().parent
+BBOX = (5.0, 40.0, 30.0, 60.0)
+"""west, south, east, north in degrees: all scenes."""
+DATES = ("2024-01-01", "2024-12-31")
+AOI = (12.02, 45.985, 12.06, 46.005)
+"""Inside the noisy pixels of both templates."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What all sections need to know."""
+
+    folder: Path
+    """Templates, kept between runs."""
+    python: str
+    rasteret_python: str | None
+    concurrency: int
+    repeats: int
+    pin: bool
+    errors: list[str] = field(default_factory=list)
+    """Errors of sides, for the report."""
+
+    def side(self, name: str, phase: str, **order: Any) -> dict[str, Any]:
+        """Run one phase in a fresh process. An error is noted and gives an empty answer: the other sides still count."""
+        python = self.rasteret_python if name == "rasteret" else self.python
+        if python is None:
+            return {}
+        order = {"phase": phase, "concurrency": self.concurrency, "cpu": client_core() if self.pin else None, **order}
+        command = [python, str(HERE / f"side_{name}.py")]
+        done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
+        if done.returncode:
+            self.errors.append(f"{name} {phase}: {done.stderr.strip()[-2000:]}")
+            print(f"  {name} {phase} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+            return {}
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def client_core() -> int | None:
+    return cores()[-1] if len(cores()) > 1 else None
+
+
+class Server:
+    """The running `server.py`."""
+
+    def __init__(self, process: subprocess.Popen[str], scenes_served: int) -> None:
+        assert process.stdout is not None
+        self.base = process.stdout.readline().strip()
+        self.scenes = scenes_served
+
+    def control(self, what: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.base}/_/{what}", timeout=30) as answer:
+            return json.load(answer)
+
+    def latency(self, milliseconds: float) -> None:
+        self.control(f"latency/{milliseconds}")
+
+    def urls(self, count: int, bands: int = 4) -> list[str]:
+        """`count` files, none of them twice."""
+        codes = list(scenes.BANDS)[:bands]
+        first = scenes.REAL_SCENES
+        names = [f"{scenes.scene_id(n)}/{code}.tif" for n in range(first, first + -(-count // bands)) for code in codes]
+        return [f"{self.base}/files/{name}" for name in names[:count]]
+
+    def question(self, workspace: Path, bands: int) -> dict[str, Any]:
+        """What a build of all scenes is asked."""
+        source = {"stac": f"{self.base}/stac", "collection": scenes.COLLECTION, "bbox": BBOX, "dates": DATES}
+        return source | {"bands": dict(list(scenes.BANDS.items())[:bands]), "workspace": str(workspace)}
+
+
+@contextmanager
+def serving(rig: Rig, *, scenes_served: int, bands: int = 4, corpus: Path | None = None) -> Iterator[Server]:
+    command = [sys.executable, str(HERE / "server.py"), str(rig.folder), "--scenes", str(scenes_served), "--bands", str(bands)]
+    if corpus:
+        command += ["--corpus", str(corpus)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        if rig.pin and len(cores()) > 1:
+            os.sched_setaffinity(process.pid, set(cores()[:-1]))
+        yield Server(process, scenes_served)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="rasterloom-bench-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def parquet_bytes(folder: str) -> int:
+    return sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))

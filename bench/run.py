@@ -1,0 +1,159 @@
+"""Measure Rasterloom beside Rasteret 0.4.1 and rasterio/GDAL, and compare with the bounds that the project has set itself.
+
+    python bench/run.py --out bench.json [--rasteret-python ~/rasteret-venv/bin/python] [--corpus FOLDER]
+
+Needs the `test` extra (rasterio writes the two templates and is one of the sides). Rasteret needs Python 3.12 or 3.13 and its own
+virtual environment (`pip install rasteret==0.4.1`); without it, its columns stay empty. Everything is served from this machine with
+injected latency, by a process of its own. Ends with 1 where a bound was measured and missed. All ratios compare runs of this one call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sections
+from rig import Rig
+
+SECTIONS = ("headers", "corpus", "builds", "memory")
+DECISIVE_LATENCY = 30.0
+"""Milliseconds at which the header stages are compared."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    name: str
+    limit: float
+    at_most: bool
+    value: Callable[[dict[str, Any]], float | None]
+
+    def verdict(self, results: dict[str, Any]) -> dict[str, Any]:
+        value = self.value(results)
+        met = None if value is None else (value <= self.limit if self.at_most else value >= self.limit)
+        return {"bound": self.name, "limit": f"{'<=' if self.at_most else '>='} {self.limit}", "value": value, "met": met}
+
+
+def _header(results: dict[str, Any], side: str, key: str) -> float | None:
+    found = [row for row in results.get("headers", {}).get("summary", []) if row["side"] == side and row["latency_ms"] == DECISIVE_LATENCY]
+    return found[0].get(key) if found else None
+
+
+def _build(results: dict[str, Any], side: str, key: str) -> float | None:
+    found = [row for row in results.get("builds", {}).get("summary", []) if row["side"] == side]
+    return found[0].get(key) if found else None
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return above / below if above and below else None
+
+
+def _speed(other: str) -> Callable[[dict[str, Any]], float | None]:
+    return lambda r: _ratio(_header(r, "rasterloom", "headers_per_s"), _header(r, other, "headers_per_s"))
+
+
+def _prefect_share(results: dict[str, Any]) -> float | None:
+    plain, flow = _build(results, "plain", "wall_s"), _build(results, "flow", "wall_s")
+    return None if plain is None or flow is None else max(0.0, 1 - plain / flow)
+
+
+def _corpus_over(results: dict[str, Any]) -> float | None:
+    return len(results["corpus"]["more_than_two"]) if "corpus" in results else None
+
+
+BOUNDS = (
+    Bound("requests per ordinary header", 1, True, lambda r: _header(r, "rasterloom", "requests_per_header")),
+    Bound("client CPU per header with I/O, ms", 0.35, True, lambda r: _header(r, "rasterloom", "cpu_ms_per_header_min")),
+    Bound("header stage, times Rasteret's speed", 10, False, _speed("rasteret")),
+    Bound("header stage, times rasterio's speed", 25, False, _speed("rasterio")),
+    Bound("files of the corpus that need more than 2 requests", 0, True, _corpus_over),
+    Bound(
+        "Parquet bytes per scene, of Rasteret's",
+        0.65,
+        True,
+        lambda r: _ratio(_build(r, "flow", "parquet_bytes_per_scene"), _build(r, "rasteret", "parquet_bytes_per_scene")),
+    ),
+    Bound("Prefect's share of the wall", 0.10, True, _prefect_share),
+    Bound("peak memory, large build of small one", 1.5, True, lambda r: r.get("memory", {}).get("ratio")),
+)
+
+
+def measure(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    if "headers" in options.only:
+        results["headers"] = sections.headers(rig, count=options.headers, latencies=options.latencies)
+    if "corpus" in options.only and options.corpus:
+        results["corpus"] = sections.corpus(rig, options.corpus)
+    if "builds" in options.only:
+        results["builds"] = sections.builds(rig, count=options.scenes, bands=options.bands, latency=DECISIVE_LATENCY)
+    if "memory" in options.only:
+        few, many = options.memory
+        results["memory"] = sections.memory(rig, few=few, many=many, bands=options.bands)
+    return results
+
+
+def _numbers(kind: Callable[[str], float]) -> Callable[[str], list[Any]]:
+    return lambda text: [kind(part) for part in text.split(",")]
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(SECTIONS), help=f"of {','.join(SECTIONS)}")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rasterloom-bench", help="templates (18 MB), kept")
+    parser.add_argument("--rasteret-python", help="interpreter of a virtual environment with rasteret 0.4.1")
+    parser.add_argument("--corpus", type=Path, help="a folder of TIFFs whose headers are to be counted")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--concurrency", type=int, default=100, help="requests under way at once, for every side")
+    parser.add_argument("--headers", type=int, default=8000)
+    parser.add_argument("--latencies", type=_numbers(float), default=[0.0, 30.0, 100.0], metavar="MS,MS")
+    parser.add_argument("--scenes", type=int, default=2000, help="of the whole build")
+    parser.add_argument("--bands", type=int, default=4)
+    parser.add_argument("--memory", type=_numbers(int), default=[5000, 50000], metavar="FEW,MANY")
+    parser.add_argument("--no-pin", action="store_true", help="do not give clients one core and the server the others (header stage)")
+    return parser.parse_args(arguments)
+
+
+def show(verdicts: list[dict[str, Any]]) -> None:
+    for verdict in verdicts:
+        word = {True: "met", False: "MISSED", None: "not measured"}[verdict["met"]]
+        value = "" if verdict["value"] is None else f"{verdict['value']:.3g}"
+        print(f"{verdict['bound']:52} {verdict['limit']:>8} {value:>8}  {word}")
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    rig = Rig(
+        folder=options.folder,
+        python=sys.executable,
+        rasteret_python=options.rasteret_python,
+        concurrency=options.concurrency,
+        repeats=options.repeats,
+        pin=not options.no_pin,
+    )
+    started = datetime.now(UTC)
+    results = measure(rig, options)
+    verdicts = [bound.verdict(results) for bound in BOUNDS]
+    about = {
+        "date": started.isoformat(timespec="seconds"),
+        "arguments": [text for text in arguments if not text.startswith(("/", "~"))],
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load": list(os.getloadavg()),
+        "errors": rig.errors,
+    }
+    options.out.write_text(json.dumps({"about": about, "bounds": verdicts, **results}, indent=1))
+    show(verdicts)
+    return int(any(verdict["met"] is False for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
