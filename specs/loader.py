@@ -16,6 +16,8 @@ from rasterloom.specs.problems import problems
 from rasterloom.specs.wrong import shown
 from rasterloom.specs.yamltext import MAX_BYTES, Document, Stop, documents, read_text
 
+MAX_PROBLEMS = 100
+"""As many are told; who reads more?"""
 OVERRIDE = "--set"
 """What stands for the file name in problems of overrides."""
 
@@ -30,7 +32,9 @@ def load_specs(path: str | Path) -> tuple[CollectionSpec, ...]:
     except Stop as stop:
         raise _error([stop.problem]) from stop
     except OSError as error:
-        raise _error([Problem(message=f"cannot be read: {error.strerror}", file=str(path), remedy=_near_file(path))]) from error
+        raise _error(
+            [Problem(message=f"cannot be read: {error.strerror}", file=str(path), remedy=_near_file(path, what="YAML"))]
+        ) from error
     return parse_specs(text, file=str(path), root=path.parent)
 
 
@@ -41,7 +45,7 @@ def parse_specs(text: str, *, file: str = "<spec>", root: Path | None = None) ->
     found: list[Problem] = []
     if not parsed and not refusals:
         found.append(Problem(message="the file holds no spec", file=file, line=1, column=1, remedy="begin with `rasterloom init`"))
-    for document in parsed:
+    for document in (one for one in parsed if one.whole):
         try:
             specs.append(_validated(document, file=file, root=root))
         except ValidationError as error:
@@ -50,7 +54,7 @@ def parse_specs(text: str, *, file: str = "<spec>", root: Path | None = None) ->
             found.append(stop.problem)
     found.extend(_same_names(parsed, file=file))
     if found or refusals:
-        raise _error(sorted(_without_echoes(refusals, found), key=lambda problem: (problem.line, problem.column)))
+        raise _error(sorted([*refusals, *found], key=lambda problem: (problem.line, problem.column)))
     return tuple(specs)
 
 
@@ -133,7 +137,7 @@ def _geojson(name: str, document: Document, *, file: str, root: Path | None) -> 
     if not inside:
         raise refuse(f"{shown(name)} leaves the directory of the spec", "put the file beside the spec")
     if data is None:
-        raise refuse(f"{shown(name)} is no file of at most {MAX_BYTES} bytes", _near_file(path))
+        raise refuse(f"{shown(name)} is no file of at most {MAX_BYTES} bytes", _near_file(path, what="GeoJSON"))
     if data[:4] == b"PAR1":
         raise refuse(f"{shown(name)} is GeoParquet, which this version does not read as an area", "convert it to GeoJSON")
     try:
@@ -158,21 +162,16 @@ def _same_names(parsed: list[Document], *, file: str) -> list[Problem]:
     return found
 
 
-def _without_echoes(refusals: list[Problem], found: list[Problem]) -> list[Problem]:
-    """A node that YAML's own rules refuse became empty, and the models then complain about the empty place."""
-    refused = {(problem.line, problem.column) for problem in refusals}
-    return [*refusals, *(problem for problem in found if (problem.line, problem.column) not in refused)]
-
-
-def _near_file(path: Path) -> str:
+def _near_file(path: Path, *, what: str) -> str:
     try:
         near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1, cutoff=0.6)
     except OSError:
         return f"{path.parent} is no directory"
-    return f"did you mean {path.parent / near[0]}?" if near and near[0] != path.name else "give the path of a YAML file"
+    return f"did you mean {path.parent / near[0]}?" if near and near[0] != path.name else f"give the path of a {what} file"
 
 
 def _error(found: Iterable[Problem]) -> SpecError:
     every = tuple(found)
     count = "1 problem" if len(every) == 1 else f"{len(every)} problems"
-    return SpecError(f"the spec is wrong: {count}", problems=every)
+    more = f", the first {MAX_PROBLEMS} are" if len(every) > MAX_PROBLEMS else ""
+    return SpecError(f"the spec is wrong: {count}{more}", problems=every[:MAX_PROBLEMS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -61,9 +62,13 @@ _TABLE: dict[str, Callable[[str, Any, _Context], Explained]] = {
 """Error type -> (text of the value, value, context) -> (message, remedy)."""
 
 
+MAX_EXPLAINED = 200
+"""Finding the nearest key takes a millisecond; a hostile file has thousands of wrong ones."""
+
+
 def problems(error: ValidationError, *, file: str = "", document: Document | None = None) -> tuple[Problem, ...]:
     """Every problem of `error`, at its line where the spec came from a text, in the order of the text."""
-    found = list(_problems(error, file=file, document=document))
+    found = list(islice(_problems(error, file=file, document=document), MAX_EXPLAINED))
     return tuple(sorted(dict.fromkeys(found), key=lambda problem: (problem.line, problem.column)))
 
 
@@ -72,7 +77,7 @@ def _problems(error: ValidationError, *, file: str, document: Document | None) -
     hidden = {tuple(one["loc"]) for one in details if "literal secret" in one["msg"]}
     for one in details:
         path: Path = tuple(part for part in one["loc"] if part != "[key]")
-        if _may_repeat_a_secret(one, path, hidden):
+        if _may_repeat_a_secret(one, path, hidden) or (document and path and _touches(path, document.refused)):
             continue
         value = _value(one, path, document)
         text = HIDDEN if _touches(path, hidden) or any(map(is_secret_key, path)) else shown(value)

@@ -15,7 +15,8 @@ _ORDERED = ("lt", "lte", "gt", "gte")
 _TEXTUAL = ("startsWith", "endsWith", "contains")
 OPERATORS = ("eq", "neq", *_ORDERED, "in", *_TEXTUAL)
 _SIGNS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "=": "eq", "==": "eq", "!=": "neq", "<>": "neq"}
-_SPELLINGS = _SIGNS | {"ne": "neq", "le": "lte", "ge": "gte"}
+_WORDS = {"ne": "neq", "le": "lte", "ge": "gte", "lessthan": "lt", "greaterthan": "gt", "equals": "eq", "like": "contains"}
+_SPELLINGS = _SIGNS | _WORDS | {operator.lower(): operator for operator in OPERATORS}
 MAX_FILTER = 10_000
 MAX_FILTER_DEPTH = 32
 
@@ -35,7 +36,7 @@ def _conditions(name: str, value: Any) -> dict[str, Any]:
 
 def _operand(name: str, operator: str, value: Any) -> Any:
     if operator not in OPERATORS:
-        near = _SPELLINGS.get(operator) or next(iter(get_close_matches(operator, OPERATORS, n=1, cutoff=0.4)), None)
+        near = _SPELLINGS.get(operator.lower()) or next(iter(get_close_matches(operator, OPERATORS, n=1, cutoff=0.4)), None)
         remedy = f"write {near}" if near else f"use one of {a_list(OPERATORS)}"
         raise wrong(f"{name}: {shown(operator)} is not an operator ({a_list(OPERATORS)})", remedy=remedy)
     if operator == "in":

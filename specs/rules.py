@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, cast
 
 from rasterloom.errors import SpecError
@@ -14,6 +15,8 @@ from rasterloom.specs.wrong import a_list, shown
 
 SOURCES = ("dataset", "stac", "catalog", "table", "collection")
 Path = tuple[str | int, ...]
+MAX_TOLD = 20
+"""Unknown bands that are told: finding the nearest one takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def _bands(spec: Mapping[str, Any]) -> Iterator[Broken]:
             yield Broken(("stac",), message, remedy)
         known = {band: band for band in _texts(bands)}
     for key, names in (("bands", list(enumerate(_texts(bands)))), ("band_index_map", [(name, name) for name in _texts(indexes)])):
-        yield from (_unknown_band((key, at), name, known) for at, name in names if name not in known)
+        unknown = ((at, name) for at, name in names if name not in known)
+        yield from (_unknown_band((key, at), name, known) for at, name in islice(unknown, MAX_TOLD))
     yield from _twice("bands", _texts(bands))
     yield from _shared(spec, known, set(_texts(bands)))
 
@@ -105,31 +109,44 @@ def _unknown_band(path: Path, name: str, known: Mapping[str, str]) -> Broken:
     near = get_close_matches(name, known, n=1, cutoff=0.3)
     by_asset = [code for code, asset in known.items() if asset == name]
     remedy = f"write {(by_asset or near)[0]}" if by_asset or near else f"use some of {a_list(known)}"
-    return Broken(path, f"the band {shown(name)} is not in the band map ({a_list(list(known)[:20])})", remedy)
+    return Broken(path, f"the band {shown(name)} is not in the band map ({a_list(known)})", remedy)
 
 
 def _twice(key: str, names: list[str]) -> Iterator[Broken]:
+    seen: set[str] = set()
     for index, name in enumerate(names):
-        if name.casefold() in {earlier.casefold() for earlier in names[:index]}:
+        if name.casefold() in seen:
             yield Broken((key, index), f"the band {shown(name)} stands twice (upper and lower case are one column)", "keep one of them")
+        seen.add(name.casefold())
 
 
 def _shared(spec: Mapping[str, Any], known: Mapping[str, str], chosen: set[str]) -> Iterator[Broken]:
     """Bands of one asset are told apart by their index alone."""
-    raw = spec.get("band_index_map")
-    indexes = dict(cast(Mapping[str, Any], raw)) if isinstance(raw, Mapping) else {}
-    dataset = source_dataset(spec)
-    if dataset is not None and spec.get("band_map") is None:
-        indexes = {code: band.index for code, band in dataset.bands.items()} | indexes
-    seen: dict[tuple[str, Any], str] = {}
+    indexes = _indexes(spec)
     at = "band_map" if spec.get("band_map") is not None else "band_index_map"
+    groups: dict[str, list[str]] = {}
     for code, asset in known.items():
-        sharing = [other for other, its in known.items() if its == asset]
-        if len(sharing) < 2 or (chosen and code not in chosen):
-            continue
-        if code not in indexes:
-            remedy = f"write band_index_map: {{{a_list(f'{other}: {n}' for n, other in enumerate(sharing))}}} with the 0-based samples"
-            yield Broken((at, code), f"the bands {a_list(sharing)} share the asset {shown(asset)} and {code} has no index in it", remedy)
-        elif (other := seen.setdefault((asset, str(indexes[code])), code)) != code:
-            message = f"the bands {other} and {code} are both sample {indexes[code]} of the asset {shown(asset)}"
+        groups.setdefault(asset, []).append(code)
+    for asset, sharing in groups.items():
+        codes = [code for code in sharing if not chosen or code in chosen]
+        if len(sharing) > 1 and (missing := [code for code in codes if code not in indexes]):
+            pairs = a_list(f"{code}: {indexes.get(code, n)}" for n, code in enumerate(sharing))
+            message = f"the bands {a_list(sharing)} share the asset {shown(asset)}, and {a_list(missing)} has no index in it"
+            yield Broken((at, missing[0]), message, f"write band_index_map: {{{pairs}}} with the 0-based samples")
+        yield from _same_sample(asset, codes, indexes)
+
+
+def _same_sample(asset: str, codes: list[str], indexes: Mapping[str, Any]) -> Iterator[Broken]:
+    seen: dict[str, str] = {}
+    for code in (code for code in codes if code in indexes):
+        if (other := seen.setdefault(str(indexes[code]), code)) != code:
+            message = f"the bands {other} and {code} are both sample {shown(indexes[code])} of the asset {shown(asset)}"
             yield Broken(("band_index_map", code), message, "give each band a sample of its own")
+
+
+def _indexes(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the spec over those of the catalog."""
+    raw, dataset = spec.get("band_index_map"), source_dataset(spec)
+    given = {str(code): index for code, index in cast(Mapping[Any, Any], raw).items()} if isinstance(raw, Mapping) else {}
+    known = {code: band.index for code, band in dataset.bands.items()} if dataset and spec.get("band_map") is None else {}
+    return known | given

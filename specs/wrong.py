@@ -14,6 +14,8 @@ KIND = "rasterloom"
 
 SHOWN = 80
 """Characters of a value that a message repeats."""
+LISTED = 20
+"""Members of a list that a message repeats."""
 
 
 def wrong(message: str, *, remedy: str) -> PydanticCustomError:
@@ -31,5 +33,6 @@ def shown(value: Any) -> str:
 
 
 def a_list(words: Any) -> str:
-    """`a, b, c` of any iterable, in its order."""
-    return ", ".join(str(word) for word in words)
+    """`a, b, c` of any iterable, in its order; of a long one the beginning."""
+    parts = [str(word) for word in words]
+    return ", ".join(parts[:LISTED]) + (f", ... ({len(parts)} in all)" if len(parts) > LISTED else "")

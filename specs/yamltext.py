@@ -57,6 +57,10 @@ class Document:
     start: Mark
     values: dict[Path, Mark] = field(default_factory=dict[Path, Mark])
     keys: dict[Path, Mark] = field(default_factory=dict[Path, Mark])
+    refused: set[Path] = field(default_factory=set[Path])
+    """Nodes that stand here in another form than they were written: what the models say of them is no news."""
+    whole: bool = False
+    """False: the text broke off inside it."""
 
     def mark(self, path: Path, *, of_key: bool = False) -> Mark:
         """Where the value (or the key) of `path` stands; of the nearest ancestor where the text has no such node."""
@@ -171,7 +175,7 @@ class _Composer:
         if isinstance(event, yaml.DocumentStartEvent):
             self._start(event)
         elif isinstance(event, yaml.AliasEvent):
-            self._problem(event, f"alias *{event.anchor}", "aliases are not allowed", "write the value out")
+            self._refuse(event, f"*{event.anchor}", "aliases are not allowed", "write the value out")
             self._place(event, None)
         elif isinstance(event, yaml.ScalarEvent):
             self._scalar(event)
@@ -179,6 +183,8 @@ class _Composer:
             self._open(event)
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             self.stack.pop()
+        elif isinstance(event, yaml.DocumentEndEvent):
+            self.documents[-1].whole = True
 
     def _start(self, event: Any) -> None:
         if event.version or event.tags:
@@ -186,21 +192,34 @@ class _Composer:
         line = event.end_mark.line + 1 if event.explicit else 1
         self.documents.append(Document(None, Mark(line, 1)))
 
-    def _problem(self, event: Any, value: str, message: str, remedy: str) -> None:
+    def _refuse(self, event: Any, value: str, message: str, remedy: str) -> None:
+        """A problem of the node that begins with `event`."""
+        path = self._next_path()
+        self.documents[-1].refused.add(path)
+        self._problem(event, value, message, remedy, path)
+
+    def _problem(self, event: Any, value: str, message: str, remedy: str, path: Path = ()) -> None:
         mark = _mark(event)
-        path = dotted(self.stack[-1].path) if self.stack else ""
-        self.problems.append(
-            Problem(message=message, path=path, value=value, remedy=remedy, file=self.file, line=mark.line, column=mark.column)
-        )
+        found = Problem(message=message, path=dotted(path), value=value, remedy=remedy, file=self.file, line=mark.line, column=mark.column)
+        self.problems.append(found)
+
+    def _next_path(self) -> Path:
+        """Of the node that comes next: a value, or a key (then that of its mapping)."""
+        if not self.stack:
+            return ()
+        parent = self.stack[-1]
+        if isinstance(parent.value, list):
+            return (*parent.path, len(parent.value))
+        return parent.path if parent.expects_key else (*parent.path, parent.key or "")
 
     def _count(self, event: Any) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise self._stop(event, f"the file has more than {MAX_NODES} values", "split it into several files")
         if event.anchor is not None:
-            self._problem(event, f"&{event.anchor}", f"the anchor &{event.anchor} is not allowed", "write the value out where it is needed")
+            self._refuse(event, f"&{event.anchor}", f"the anchor &{event.anchor} is not allowed", "write the value out where it is needed")
         if event.tag is not None:
-            self._problem(event, event.tag, f"the tag {shown(event.tag)} is not allowed", "remove it; put text in quotes")
+            self._refuse(event, event.tag, f"the tag {shown(event.tag)} is not allowed", "remove it; put text in quotes")
 
     def _stop(self, event: Any, message: str, remedy: str) -> Stop:
         mark = _mark(event)
@@ -215,7 +234,7 @@ class _Composer:
         if isinstance(value, int | float) and not isinstance(value, bool) and not -_BIG <= value < _BIG:
             limit = "not a number that JSON can hold" if value != value else f"beyond {_BIG:.0e}, the largest number a spec can hold"
             text = shown(event.value)
-            self._problem(event, text, f"{text} is {limit}", "write a smaller number, or put it in quotes if it is text")
+            self._refuse(event, text, f"{text} is {limit}", "write a smaller number, or put it in quotes if it is text")
             value = None
         self._place(event, value)
 
@@ -225,11 +244,11 @@ class _Composer:
         parent.key, parent.expects_key, parent.skip = key, False, False
         document = self.documents[-1]
         if key == "<<" and event.style is None:
-            self._problem(event, "<<", "merge keys (<<) are not allowed", "write the keys out")
+            self._problem(event, "<<", "merge keys (<<) are not allowed", "write the keys out", parent.path)
             parent.skip = True
         elif (first := document.keys.get(path)) is not None and isinstance(parent.value, dict) and key in parent.value:
             message = f"the key {shown(key)} stands twice: in line {first.line} and in line {mark.line}"
-            self._problem(event, shown(key), message, "keep one of them")
+            self._problem(event, shown(key), message, "keep one of them", path)
             parent.skip = True
         else:
             document.keys[path] = mark
@@ -250,19 +269,16 @@ class _Composer:
         if not self.stack:
             document.value, document.start = value, _mark(event)
             return ()
-        parent = self.stack[-1]
+        parent, path = self.stack[-1], self._next_path()
         if isinstance(parent.value, list):
-            path = (*parent.path, len(parent.value))
             parent.value.append(value)
         elif parent.expects_key:
             raise self._stop(event, "an alias is used as a key", "write the key out")
         else:
-            key = parent.key or ""
-            path = (*parent.path, key)
             parent.expects_key = True
             if parent.skip:
                 return path
-            parent.value[key] = value
+            parent.value[parent.key or ""] = value
         document.values[path] = _mark(event)
         return path
 
