@@ -300,10 +300,11 @@ def _ranged(located: Located, start: int, end: int) -> _Part:
     """Bytes `start <= byte < min(end, size)`. The lengths are checked: obstore hands out a short body without an error."""
     answer = obs.get(located.store, located.key, options={"range": (start, end)})
     data = answer.bytes().to_bytes()
-    size, got = answer.meta["size"], answer.range
+    meta, got = answer.meta, answer.range  # each access builds them anew
+    size = meta["size"]
     if got != (start, min(end, size)) or len(data) != got[1] - got[0]:
         raise raised(_SHORT, f"asked for bytes {start}..{end} of {size}, the server sent {len(data)} bytes as {got[0]}..{got[1]}")
-    return _Part(data, size, answer.meta["e_tag"])
+    return _Part(data, size, meta["e_tag"])
 
 
 def _pause_asked_by(href: str, timeout: float) -> float | None:

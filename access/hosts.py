@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rasterloom.errors import AccessDenied, Unavailable, Unreadable
 
@@ -162,9 +162,8 @@ class Policy:
         self._refusals: dict[str, str] = {}
         self._private = allow_private or (source is not None and is_private_place(source))
 
-    def check(self, href: str) -> None:
-        """Raises `Unreadable` (`forbidden-host`, or `bad-href` for schemes that nobody can read)."""
-        parts = urlsplit(href)
+    def check(self, parts: SplitResult) -> None:
+        """Raises `Unreadable` (`forbidden-host`) where a split href leads to a place it may not lead to."""
         scheme = parts.scheme.lower()
         if self._private and scheme in (*_ALWAYS, "http", "file", ""):
             return
