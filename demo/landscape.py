@@ -71,31 +71,57 @@ def clouds(landscape: Landscape, *, day: int, cover: float) -> Field:
     return np.clip((field - edge) * 1.6 + 0.25, 0, 0.95).astype(np.float32) * (field > edge - 0.15)
 
 
-def reflectance(landscape: Landscape, opacity: Field, lon: Field, lat: Field, *, greenness: float) -> Field:
-    """Reflectance 0..1 at each `lon`, `lat` (degrees, any shape); `greenness` 0..1 is the season. Adds an axis of 4 bands."""
-    height, wetness, grain = (_sample(landscape, field, lon, lat) for field in (landscape.height, landscape.wetness, landscape.grain))
-    ground = _land(height, wetness, grain, _parcels(lon, lat, landscape.seed), greenness=greenness)
-    ground *= _light(_sample(landscape, _slope(landscape.height), lon, lat))[..., None]
-    ground = _mixed(ground, _sea(height), _step(-height, at=0.0, width=0.012))
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ground:
+    """The landscape where the pixels of one scene are: the same on every date. Arrays of one shape."""
+
+    lon: Field
+    """Degrees, of the pixels' centres."""
+    lat: Field
+    height: Field
+    wetness: Field
+    grain: Field
+    parcels: Field
+    """0..1, one value per field of the cadastre."""
+    light: Field
+    """About 1: brighter towards the sun."""
+
+
+def ground_at(landscape: Landscape, lon: Field, lat: Field) -> Ground:
+    def seen(field: Field) -> Field:
+        return _sample(landscape, field, lon, lat)
+
+    return Ground(
+        lon=lon,
+        lat=lat,
+        height=seen(landscape.height),
+        wetness=seen(landscape.wetness),
+        grain=seen(landscape.grain),
+        parcels=_parcels(lon, lat, landscape.seed),
+        light=np.clip(1 + seen(_slope(landscape.height)) * 14, 0.45, 1.5),
+    )
+
+
+def reflectance(landscape: Landscape, ground: Ground, opacity: Field, *, greenness: float) -> Field:
+    """Reflectance 0..1 of the ground below clouds of `opacity`; `greenness` 0..1 is the season. Adds an axis of 4 bands."""
+    seen = _land(ground, greenness=greenness) * ground.light[..., None]
+    seen = _mixed(seen, _sea(ground.height), _step(-ground.height, at=0.0, width=0.012))
     # The shadow lies north-west of its cloud: the sun stands in the south-east in the morning.
-    ground *= 1 - 0.55 * _sample(landscape, opacity, lon + 0.006, lat - 0.005)[..., None]
-    return _mixed(ground, np.broadcast_to(np.array(_CLOUD, np.float32), ground.shape), _sample(landscape, opacity, lon, lat))
+    seen *= 1 - 0.55 * _sample(landscape, opacity, ground.lon + 0.006, ground.lat - 0.005)[..., None]
+    return _mixed(seen, _flat(_CLOUD, ground.height), _sample(landscape, opacity, ground.lon, ground.lat))
 
 
-def _land(height: Field, wetness: Field, grain: Field, parcels: Field, *, greenness: float) -> Field:
+def _land(ground: Ground, *, greenness: float) -> Field:
+    height, grain, parcels = ground.height, ground.grain, ground.parcels
     crop = np.clip(greenness * 1.25 - 0.35 + (parcels - 0.5) * 1.5, 0, 1)
     fields = _mixed(_flat(_SOIL, height) * (0.75 + 0.5 * parcels[..., None]), _flat(_CROP, height), crop)
-    wild = _mixed(fields, _flat(_FOREST, height), _step(wetness + 0.10 * grain + 0.35 * height, at=0.66, width=0.05))
+    wild = _mixed(fields, _flat(_FOREST, height), _step(ground.wetness + 0.10 * grain + 0.35 * height, at=0.66, width=0.05))
     high = _mixed(wild, _flat(_ROCK, height), _step(height + 0.08 * grain, at=1.12, width=0.25))
     return _mixed(high, _flat(_BEACH, height), _step(0.012 - height, at=0.0, width=0.010) * 0.8) * (1 + 0.16 * grain[..., None])
 
 
 def _sea(height: Field) -> Field:
     return _mixed(_flat(_WATER, height), _flat(_SHALLOWS, height), np.exp(height * 22).clip(0, 1) * 0.9)
-
-
-def _light(slope: Field) -> Field:
-    return np.clip(1 + slope * 14, 0.45, 1.5)
 
 
 def _slope(height: Field) -> Field:
@@ -131,7 +157,7 @@ def _noise(seed: int, *, roughness: float) -> Field:
     white = np.fft.rfft2(np.random.default_rng(seed).standard_normal(_SHAPE, dtype=np.float32))
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None] * rows, np.fft.rfftfreq(cols)[None, :] * cols * 0.7)
     frequency[0, 0] = np.inf
-    field = np.fft.irfft2(white * frequency**-roughness, s=_SHAPE)
+    field = np.fft.irfft2(white * (frequency**-roughness).astype(np.float32), s=_SHAPE)
     return (field / field.std()).astype(np.float32)
 
 

@@ -45,7 +45,9 @@ def draw_footprints(path: Path, footprints: Sequence[Footprint], area: Extent, *
         Rectangle((area.west, area.south), area.east - area.west, area.north - area.south, fill=False, ec=_INK, lw=1.6, ls="--", zorder=4)
     )
     _degrees(axes, footprints, area)
-    handles: list[Patch | Line2D] = [Patch(fc=colour + "40", ec=colour, label=_counted(zone, footprints)) for zone, colour in colours.items()]
+    handles: list[Patch | Line2D] = [
+        Patch(fc=colour + "40", ec=colour, label=_counted(zone, footprints)) for zone, colour in colours.items()
+    ]
     handles.append(Line2D([], [], color=_INK, lw=1.6, ls="--", label="bbox of the spec"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     figure.suptitle(title, x=0.015, ha="left", fontsize=11, color=_INK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from rasterloom.demo.cog import Grid, cog_bytes
-from rasterloom.demo.landscape import BANDS, Extent, Field, Landscape, clouds, make_landscape, reflectance
+from rasterloom.demo.landscape import BANDS, Extent, Field, clouds, ground_at, make_landscape, reflectance
 from rasterloom.errors import SpecError
 
 COLLECTION = "demo-sentinel-2"
@@ -60,12 +59,16 @@ class Archive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pass:
+    """One tile on one day."""
+
     tile: str
     number: int
     """0-based position in `_DAYS`."""
     grid: Grid
-    when: datetime
-    cloud: float
+
+    @property
+    def when(self) -> datetime:
+        return _DAYS[self.number][0]
 
     @property
     def id(self) -> str:
@@ -78,7 +81,15 @@ def make_archive(directory: Path, *, size: int = 768) -> Archive:
     A scene is 15.36 km of ground in `size` x `size` pixels: 20 m each as it comes.
     """
     land = make_landscape(_LANDSCAPE, seed=_SEED)
-    items = tuple(_scene(directory, land, each, size=size) for each in _passes(size))
+    skies = [clouds(land, day=number, cover=cover) for number, (_, cover) in enumerate(_DAYS)]
+    items: list[dict[str, Any]] = []
+    for tile, epsg, middle in _TILES:
+        grid = _grid(epsg, middle, size)
+        ground = ground_at(land, *_positions(grid, size))
+        for number, sky in enumerate(skies):
+            each = _Pass(tile=tile, number=number, grid=grid)
+            _write(directory / each.id, each, reflectance(land, ground, sky, greenness=0.85 - 0.11 * number))
+            items.append(_item(each))
     (directory / _ITEMS).write_text(json.dumps(items))
     return open_archive(directory)
 
@@ -93,28 +104,17 @@ def open_archive(directory: Path) -> Archive:
     return Archive(directory=directory, items=tuple(items), files=len(files), size=sum(path.stat().st_size for path in files))
 
 
-def _passes(size: int) -> Iterator[_Pass]:
-    for number, (when, cloud) in enumerate(_DAYS):
-        for tile, epsg, middle in _TILES:
-            yield _Pass(tile=tile, number=number, grid=_grid(epsg, middle, size), when=when, cloud=cloud)
-
-
 def _grid(epsg: int, middle: float, size: int) -> Grid:
     x, y = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform(middle, _MIDDLE)
     west, north = (round(value / 20) * 20 for value in (x - _EDGE / 2, y + _EDGE / 2))
     return Grid(epsg=epsg, west=west, north=north, pixel=_EDGE / size)
 
 
-def _scene(directory: Path, land: Landscape, each: _Pass, *, size: int) -> dict[str, Any]:
-    lon, lat = _positions(each.grid, size)
-    opacity = clouds(land, day=each.number, cover=each.cloud)
-    seen = reflectance(land, opacity, lon, lat, greenness=0.85 - 0.11 * each.number)
-    folder = directory / each.id
+def _write(folder: Path, each: _Pass, seen: Field) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index, band in enumerate(BANDS):
         if (each.tile, each.number, band) != _MISSING:
             (folder / f"{band}.tif").write_bytes(cog_bytes(_counts(seen[..., index], each.number), each.grid))
-    return _item(each)
 
 
 def _positions(grid: Grid, size: int) -> tuple[Field, Field]:
@@ -156,7 +156,7 @@ def _properties(each: _Pass) -> dict[str, Any]:
     return {
         "datetime": each.when.isoformat().replace("+00:00", "Z"),
         "platform": f"demo-2{'ab'[each.number % 2]}",
-        "eo:cloud_cover": round(each.cloud * 100, 1),
+        "eo:cloud_cover": round(_DAYS[each.number][1] * 100, 1),
         "gsd": each.grid.pixel,
         "grid:code": f"MGRS-{each.tile}",
         "proj:epsg": each.grid.epsg,
