@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyproj import CRS
-from pyproj.crs import CoordinateOperation, Datum, Ellipsoid, ProjectedCRS
+from pyproj.crs import CoordinateOperation, Datum, Ellipsoid, ProjectedCRS  # pyright: ignore[reportPrivateImportUsage]
 from pyproj.database import get_units_map
 from pyproj.exceptions import ProjError
 
@@ -129,9 +129,10 @@ def _described(keys: Keys) -> Crs:
         crs = None
     if crs is None:
         return UNKNOWN
+    text = crs.to_wkt("WKT2_2019")
     # 70 is the confidence from which rasterio names a code: same method and parameters, perhaps another name.
-    code = crs.to_epsg(min_confidence=70)
-    return Crs(code, f"EPSG:{code}") if code else Crs(None, crs.to_wkt("WKT2_2019"))
+    code = CRS.from_wkt(text).to_epsg(min_confidence=70)
+    return Crs(code, f"EPSG:{code}") if code else Crs(None, text)
 
 
 def _esri_text(keys: Keys) -> str:
@@ -194,8 +195,8 @@ def _geographic(keys: Keys) -> str:
         known = Datum.from_epsg(code)
         datum, ellipsoid = known.name.replace(" ", "_"), known.ellipsoid
         major, inverse = (ellipsoid.semi_major_metre, ellipsoid.inverse_flattening) if ellipsoid else (major, inverse)
-    elif not major and isinstance(keys.get(ELLIPSOID), int) and keys[ELLIPSOID] != USER_DEFINED:
-        ellipsoid = Ellipsoid.from_epsg(keys[ELLIPSOID])
+    elif not major:
+        ellipsoid = Ellipsoid.from_epsg(int(_first(keys, (ELLIPSOID,), 0)))
         major, inverse = ellipsoid.semi_major_metre, ellipsoid.inverse_flattening
     spheroid = f'SPHEROID["{_quoted(names.get("Ellipsoid", "unknown"))}",{major!r},{inverse!r}]'
     meridian = f'PRIMEM["{_quoted(names.get("Primem", "Greenwich"))}",{_first(keys, (PRIME_MERIDIAN_LONGITUDE,), 0.0)!r}]'

@@ -1,0 +1,266 @@
+"""Bytes of a tile into pixels, by the tags that were stored: tifffile's own decoder, rebuilt from a header of one tile.
+
+Every codec, predictor and bit depth that tifffile and imagecodecs know works, both byte orders. The expected size is given
+to each codec, so that a tile cannot grow beyond its pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from rasterloom.errors import Unreadable
+from rasterloom.raster.header import Header, Level
+from rasterloom.raster.tiles import Span, Tile, Window, spans_of, tiles_of
+
+Pixels = NDArray[Any]
+Decode = Callable[[Tile, bytes | memoryview], Pixels]
+"""Tile and its bytes -> pixels of `tile.window`, shape (height, width, samples); samples is 1 for planar-separate files."""
+Fetch = Callable[[list[Span]], Iterable[bytes]]
+"""Ranges of one file -> their bytes, in the same order."""
+
+_JPEG = (6, 7, 34892)
+_FLOAT_PREDICTOR = 3
+_IMAGE_CODECS = frozenset({6, 7, 22610, 33003, 33004, 33005, 33007, 34712, 34887, 34892, 34933, 34934, 48124, 50001, 50002, 52546})
+"""Compressions that hold whole images: predictors do not apply to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """All that decides how the bytes of a block become pixels; hashable, so that decoders are made once."""
+
+    byte_order: str
+    width: int
+    height: int
+    rows: int
+    cols: int
+    """Pixels of the block that lie in the image: JPEG and last strips may stop there."""
+    samples: int
+    bits: int
+    sample_format: int
+    compression: int
+    predictor: int
+    photometric: int
+    extra_samples: tuple[int, ...] | None
+    subsampling: tuple[int, int] | None
+    lerc: tuple[int, ...] | None
+    jpeg_tables: bytes | None
+
+
+def numpy_dtype(header: Header) -> np.dtype[Any]:
+    """The numpy type of decoded samples; GDAL's complex integers come as `complex64` or `complex128`."""
+    names = {"complex_int16": "complex64", "complex_int32": "complex128"}
+    return np.dtype(names.get(header.dtype, header.dtype))
+
+
+def decoder(header: Header, level: Level) -> Decode:
+    """The decoder of the tiles of `level`. It raises `Unreadable` (`tile`) for bytes that are no such tile.
+
+    A tile without bytes is sparse: it is filled with `fill_value`.
+    """
+    samples = 1 if header.planar_configuration == 2 else header.samples_per_pixel
+    fill, dtype = fill_value(header), numpy_dtype(header)
+
+    def decode(tile: Tile, data: bytes | memoryview) -> Pixels:
+        window = tile.window
+        if tile.byte_count == 0:
+            return np.full((window.height, window.width, samples), fill, dtype)
+        if len(data) != tile.byte_count:
+            raise Unreadable(f"tile {tile.row}, {tile.col} has {len(data)} bytes, not {tile.byte_count}", reason="tile")
+        signature = _signature(header, level, window)
+        pixels = _decoded(signature, data, f"tile {tile.row}, {tile.col}")
+        return pixels[: window.height, : window.width].astype(dtype, copy=False)
+
+    return decode
+
+
+def fill_value(header: Header) -> int | float:
+    """What sparse tiles hold: nodata, clamped to the type, or 0."""
+    nodata, dtype = header.nodata or 0, numpy_dtype(header)
+    if dtype.kind not in "iu":
+        return nodata
+    info = np.iinfo(dtype)
+    return min(max(int(nodata), int(info.min)), int(info.max))
+
+
+def read_window(header: Header, band_index: int, level: Level, window: Window, fetch: Fetch) -> Pixels:
+    """The 0-based sample `band_index` of `window` of `level`, shape (height, width). `window` must lie inside the level.
+
+    `fetch` is asked once, for the ranges that hold the tiles. Raises `Unreadable` (`band-index`, `tile`).
+    """
+    tiles = tiles_of(header, band_index, level, window)
+    decode = decoder(header, level)
+    sample = 0 if header.planar_configuration == 2 else band_index
+    target = np.empty((window.height, window.width), numpy_dtype(header))
+    for tile in tiles:
+        if tile.byte_count == 0:
+            paste(target, window, tile, decode(tile, b"")[..., sample])
+    spans = spans_of(tiles)
+    for span, data in zip(spans, fetch(spans) if spans else (), strict=True):
+        view = memoryview(data)
+        for tile in span.tiles:
+            paste(target, window, tile, decode(tile, span.bytes_of(tile, view))[..., sample])
+    return target
+
+
+def paste(target: Pixels, window: Window, tile: Tile, pixels: Pixels) -> None:
+    """Copy the pixels of `tile` (shape (height, width) of `tile.window`) to their place in `target`, which shows `window`."""
+    part = tile.window.clipped(window)
+    rows, cols = part.row - window.row, part.col - window.col
+    top, left = part.row - tile.window.row, part.col - tile.window.col
+    target[rows : rows + part.height, cols : cols + part.width] = pixels[top : top + part.height, left : left + part.width]
+
+
+def _signature(header: Header, level: Level, window: Window) -> _Signature:
+    return _Signature(
+        byte_order=header.byte_order,
+        width=level.tile_width,
+        height=level.tile_height,
+        rows=window.height,
+        cols=window.width,
+        samples=1 if header.planar_configuration == 2 else header.samples_per_pixel,
+        bits=header.bits_per_sample,
+        sample_format=header.sample_format,
+        compression=level.compression,
+        predictor=1 if level.compression in _IMAGE_CODECS else level.predictor,
+        # A plane of a planar-separate file is a grey image, whatever the planes make together.
+        photometric=1 if header.planar_configuration == 2 else header.photometric,
+        extra_samples=None if header.planar_configuration == 2 else header.extra_samples,
+        subsampling=None if header.planar_configuration == 2 else header.ycbcr_subsampling,
+        lerc=header.lerc_parameters,
+        jpeg_tables=level.jpeg_tables or header.jpeg_tables,
+    )
+
+
+def _decoded(signature: _Signature, data: bytes | memoryview, what: str) -> Pixels:
+    if signature.compression in _JPEG:
+        _check_jpeg_size(bytes(data), signature, what)
+    try:
+        pixels = _decode_of(signature)(bytes(data))
+    except (ValueError, RuntimeError, TypeError, IndexError, struct.error) as error:
+        # imagecodecs' own errors are RuntimeErrors, tifffile's are ValueErrors.
+        raise Unreadable(f"{what} cannot be decoded (compression {signature.compression}): {error}", reason="tile") from error
+    if pixels.shape[0] < signature.rows or pixels.shape[1] < signature.cols or pixels.shape[2] != signature.samples:
+        raise Unreadable(f"{what} decodes to {pixels.shape}, not to {signature.height} x {signature.width} pixels", reason="tile")
+    return pixels
+
+
+@lru_cache(maxsize=1024)
+def _decode_of(signature: _Signature) -> Callable[[bytes], Pixels]:
+    """Bytes -> array of shape (rows, columns, samples)."""
+    if signature.predictor == _FLOAT_PREDICTOR and signature.bits in (32, 64):
+        return _float_decode(signature)
+    page = tifffile.TiffFile(io.BytesIO(_one_tile_tiff(signature))).pages.first
+    decode = page.decode
+    tables = {"jpegtables": signature.jpeg_tables} if signature.jpeg_tables else {}
+
+    def run(data: bytes) -> Pixels:
+        pixels = decode(data, 0, _fullsize=True, **tables)[0]
+        if pixels is None:
+            raise ValueError("nothing was decoded")
+        return pixels[0]
+
+    return run
+
+
+def _float_decode(signature: _Signature) -> Callable[[bytes], Pixels]:
+    """Predictor 3: bytes of a row are split by significance, most significant first in both byte orders, then differenced.
+
+    imagecodecs' byte-wise `delta_decode` and numpy shifts take a third of the time of its `floatpred_decode`.
+    """
+    size = signature.bits // 8
+    plain = _Signature(
+        byte_order=signature.byte_order,
+        width=signature.width * size,
+        height=signature.height,
+        rows=signature.rows,
+        cols=signature.cols * size,
+        samples=signature.samples,
+        bits=8,
+        sample_format=1,
+        compression=signature.compression,
+        predictor=1,
+        photometric=1,
+        extra_samples=None,
+        subsampling=None,
+        lerc=None,
+        jpeg_tables=None,
+    )
+    unpack = _decode_of(plain)
+    kind = np.dtype(f"u{size}")
+
+    def run(data: bytes) -> Pixels:
+        stored = unpack(data)
+        planes = np.asarray(imagecodecs.delta_decode(stored, axis=-2)).reshape(stored.shape[0], size, -1)
+        values = planes[:, 0].astype(kind)
+        for plane in range(1, size):
+            values = (values << kind.type(8)) | planes[:, plane]
+        return values.view(f"f{size}").reshape(stored.shape[0], -1, signature.samples)
+
+    return run
+
+
+def _check_jpeg_size(data: bytes, signature: _Signature, what: str) -> None:
+    """A JPEG says its own size, and its decoder believes it: refuse one that is larger than the block before it is allocated."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            if height > signature.height or width > signature.width:
+                message = f"{what} holds a JPEG of {height} x {width}, more than the block's {signature.height} x {signature.width}"
+                raise Unreadable(message, reason="tile")
+            return
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def _one_tile_tiff(signature: _Signature) -> bytes:
+    """A TIFF of one tile whose image is the valid part of the block, and which has no pixels."""
+    samples = signature.samples
+    entries: list[tuple[int, int, tuple[int, ...] | bytes]] = [
+        (256, 4, (signature.cols,)),
+        (257, 4, (signature.rows,)),
+        (258, 3, (signature.bits,) * samples),
+        (259, 3, (signature.compression,)),
+        (262, 3, (signature.photometric,)),
+        (277, 3, (samples,)),
+        (284, 3, (1,)),
+        (317, 3, (signature.predictor,)),
+        (322, 4, (signature.width,)),
+        (323, 4, (signature.height,)),
+        (324, 4, (0,)),
+        (325, 4, (0,)),
+    ]
+    if signature.extra_samples:
+        entries.append((338, 3, signature.extra_samples))
+    entries.append((339, 3, (signature.sample_format,) * samples))
+    if signature.jpeg_tables:
+        entries.append((347, 7, signature.jpeg_tables))
+    if signature.subsampling:
+        entries.append((530, 3, signature.subsampling))
+    if signature.lerc:
+        entries.append((50674, 4, signature.lerc))
+    return _directory(signature.byte_order, entries)
+
+
+def _directory(order: str, entries: list[tuple[int, int, tuple[int, ...] | bytes]]) -> bytes:
+    head = struct.pack(order + "HI", 42, 8) + struct.pack(order + "H", len(entries))
+    end, body, extra = 8 + 2 + 12 * len(entries) + 4, b"", b""
+    for tag, kind, values in entries:
+        raw = values if isinstance(values, bytes) else struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        if len(raw) > 4:
+            value = struct.pack(order + "I", end + len(extra))
+            extra += raw + b"\0" * (len(raw) % 2)
+        else:
+            value = raw.ljust(4, b"\0")
+        body += struct.pack(order + "HHI", tag, kind, len(values)) + value
+    return (b"II" if order == "<" else b"MM") + head + body + struct.pack(order + "I", 0) + extra
