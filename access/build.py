@@ -114,7 +114,7 @@ def _answering(job: Job, shard: Shard, item: dict[str, Any], tally: _Tally) -> I
     if scene is not None and not answers(scene, item, question):
         tally.disagreeing += 1
         return ()
-    if scene is not None and not owns(question, shards, shard, scene.datetime, _meets(scene)):
+    if scene is not None and not owns(question, shards, shard, scene.datetime, scene.bbox, meets=_meets(scene)):
         return ()
     tally.failures.extend(failures)
     return () if scene is None else (scene,)
