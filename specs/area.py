@@ -66,7 +66,7 @@ def checked_geometry(value: Any) -> dict[str, Any]:
 
 def _geometries(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     kind, members = value.get("type"), {"FeatureCollection": "features", "GeometryCollection": "geometries", "Feature": "geometry"}
-    if kind not in members:
+    if str(kind) not in members:
         yield value
         return
     inner = value.get(members[str(kind)])
@@ -77,9 +77,9 @@ def _geometries(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _one(value: Mapping[str, Any]) -> dict[str, Any]:
     kind = value.get("type")
-    if kind not in _NESTING:
+    if not isinstance(kind, str) or kind not in _NESTING:
         raise wrong(f"{shown(kind)} is no GeoJSON geometry type", remedy=f"use one of {a_list(_NESTING)}")
-    return {"type": kind, "coordinates": _coordinates(value.get("coordinates"), _NESTING[str(kind)], kind=str(kind))}
+    return {"type": kind, "coordinates": _coordinates(value.get("coordinates"), _NESTING[kind], kind=kind)}
 
 
 def _coordinates(value: Any, levels: int, *, kind: str) -> list[Any]:

@@ -14,9 +14,9 @@ from rasterloom.specs.wrong import shown, wrong
 OPEN = ".."
 FIRST_YEAR, LAST_YEAR = 1800, 2199
 _HINT = "write [2024-06-01, 2024-07-15], 2024, 2024-06, 2024-06-01/.. or RFC 3339 instants such as 2024-06-01T00:00:00Z"
-_DAY = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(Z|z|[+-]\d\d:\d\d)")
-_NO_ZONE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?")
+_DAY = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(Z|z|[+-]\d\d:\d\d)", re.ASCII)
+_NO_ZONE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?", re.ASCII)
 _TICK = timedelta(microseconds=1)
 """An instant is the last one that its interval holds: the smallest step of our timestamps behind it is the open end."""
 

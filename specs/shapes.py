@@ -11,7 +11,7 @@ _SHAPES = (
     re.compile(
         r"(?i)[?&;](sig|x-amz-signature|x-goog-signature|x-amz-security-token|access_token|api_?key|token|subscription-key)=(?!\$\{)[^&\s]"
     ),
-    re.compile(r"(?i)\b(bearer|basic)\s+(?!\$\{)[A-Za-z0-9+/_.~-]{6,}"),
+    re.compile(r"(?i)\b(bearer|basic)\s+(?!\$\{)(?=\S*[0-9=])[A-Za-z0-9+/_.~=-]{6,}"),
     re.compile(r"(?i)\b(AccountKey|SharedAccessSignature)=(?!\$\{)\S"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
     re.compile(r"\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|xox[abp]-[\w-]{10,}|AIza[\w-]{35}|hf_[A-Za-z0-9]{30,})"),
