@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from rasterloom.access.files import Workspace
 from rasterloom.access.headers import fetch_headers
+from rasterloom.access.job import Job
 from rasterloom.access.secrets import Secrets
 from rasterloom.access.staging import read_records
 from rasterloom.access.stores import Stores
@@ -14,7 +15,6 @@ from rasterloom.access.values import Asset, BatchRef, Failure, Scene, Traffic
 from rasterloom.errors import Unreadable
 from rasterloom.raster.arrow import header_from_row
 from rasterloom.raster.header import Header
-from rasterloom.specs.effort import Effort
 
 Place = tuple[int, str]
 """(position of the scene in its batch, band code)."""
@@ -48,11 +48,12 @@ def staged_outcome(workspace: Workspace, staged: BatchRef, scenes: Sequence[Scen
     return Outcome(headers=headers, failures=permanent)
 
 
-def fetched_outcome(scenes: Sequence[Scene], known: Outcome, effort: Effort, first_range: Mapping[str, int], secrets: Secrets) -> Outcome:
+def fetched_outcome(scenes: Sequence[Scene], known: Outcome, job: Job, first_range: Mapping[str, int], secrets: Secrets) -> Outcome:
     """Ask for the header of every asset that is not known."""
     places: dict[Place, Asset] = {(row, asset.band): asset for row, scene in enumerate(scenes) for asset in scene.assets}
     wanted = {place: asset for place, asset in places.items() if place not in known.headers and place not in known.failures}
-    got = fetch_headers(list(wanted.values()), Stores(effort.auth, effort=effort, secrets=secrets), effort=effort, first_range=first_range)
+    stores = Stores(job.effort.auth, effort=job.effort, secrets=secrets, source=job.plan.question.source.url)
+    got = fetch_headers(list(wanted.values()), stores, effort=job.effort, first_range=first_range)
     results = {place: _result(scenes[place[0]], wanted[place], result) for place, result in zip(wanted, got.results, strict=True)}
     return Outcome(
         headers={place: result for place, result in results.items() if isinstance(result, Header)},

@@ -135,7 +135,7 @@ def index_batch(
         return replace(staged, traffic=Traffic())
     scenes = read_items(workspace, items)
     known = Outcome() if staged is None else staged_outcome(workspace, staged, scenes)
-    found = fetched_outcome(scenes, known, job.effort, first_range or {}, secrets).beside(known)
+    found = fetched_outcome(scenes, known, job, first_range or {}, secrets).beside(known)
     table = assemble(scenes, found.headers, [band.code for band in job.plan.question.bands])
     draft = BatchRef(
         uri="",

@@ -18,6 +18,7 @@ from rasterloom.access.export import export_collection
 from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
 from rasterloom.access.pixels import read_arrays
 from rasterloom.access.secrets import Secrets, environment_secrets
+from rasterloom.access.stores import Stores
 from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
@@ -208,7 +209,9 @@ class Collection:
         columns = [
             name for name in ("id", "assets", "crs", "proj:epsg", f"{band}_metadata", f"{band}_ext") if name in self.dataset.schema.names
         ]
-        return read_arrays(view.to_table(columns), band, shapes, effort=effort or self._effort, secrets=secrets)
+        how = effort or self._effort
+        stores = Stores(how.auth, effort=how, secrets=secrets, source=self._opened.source)
+        return read_arrays(view.to_table(columns), band, shapes, stores=stores, effort=how)
 
     # elsewhere
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from rasterloom.access.commits import COMMITS, FAILURES, VERSIONS, Commit, checked_name, latest, version_key
+from rasterloom.access.commits import COMMITS, FAILURES, VERSIONS, Commit, checked_name, latest, read_commit, version_key
 from rasterloom.access.files import Workspace
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
@@ -29,7 +29,12 @@ class Opened:
     name: str
     """From the path; the schema metadata may say better."""
     commit: Commit | None
-    """Where it was opened through its home."""
+    """Where it is a version of a workspace's collection."""
+
+    @property
+    def source(self) -> str | None:
+        """URL of the catalog that gave the hrefs, where our own commit says it; nobody else's files are believed in that."""
+        return self.commit.question.get("source", {}).get("url") if self.commit else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,9 @@ def open_collection(uri: str, workspace: str | None = None) -> Opened:
     root, _, last = place.rpartition("/") if is_remote(place) else ("", "", "")
     home, key = (open_workspace(root), last) if root else _local(place)
     commit = latest(home, key) if _NAME.fullmatch(key) else None
-    return _committed(home, key, commit) if commit else Opened(_dataset(home, key), home.uri_of(key), key, None)
+    if commit is not None:
+        return _committed(home, key, commit)
+    return _version(home, key) or Opened(_dataset(home, key), home.uri_of(key), key, None)
 
 
 def collections_in(workspace: str | None) -> list[Summary]:
@@ -136,6 +143,18 @@ def _committed(workspace: Workspace, name: str, commit: Commit) -> Opened:
     home = version_key(name, commit.dir)
     paths = [workspace.path_of(f"{home}/{file.path}") for file in sorted(commit.files, key=lambda file: file.path)]
     return Opened(_files(workspace, paths, workspace.path_of(home)), workspace.uri_of(home), name, commit)
+
+
+def _version(place: Workspace, directory: str) -> Opened | None:
+    """A version directory of a collection that stands in a workspace."""
+    root, _, name = place.uri.removesuffix(f"/{VERSIONS}").rpartition("/")
+    if not place.uri.endswith(f"/{VERSIONS}") or _NAME.fullmatch(name) is None:
+        return None
+    workspace = open_workspace(root)
+    commit = latest(workspace, name)
+    while commit is not None and commit.dir != directory:
+        commit = read_commit(workspace, name, commit.parent) if commit.parent else None
+    return _committed(workspace, name, commit) if commit else None
 
 
 def _dataset(workspace: Workspace, key: str) -> ds.Dataset:
