@@ -78,6 +78,10 @@ class Directories:
     """First byte after the last one that was read."""
 
 
+def form_of(byte_order: str, *, bigtiff: bool) -> Form:
+    return _FORMS[byte_order, 43 if bigtiff else 42]
+
+
 def read_directories(buffer: Buffer) -> Directories:
     """All directories of `buffer`. Raises `NeedMore` naming the known holes, or `Unreadable`."""
     form, first = _read_start(buffer)

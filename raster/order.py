@@ -1,22 +1,26 @@
-"""Position along a Hilbert curve over the globe: scenes that are near each other get near numbers, so sorting by it makes row groups small in space."""
+"""Position along a Hilbert curve over the globe: scenes near each other get near numbers, so that row groups are small in space."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+Degrees = NDArray[np.float64] | Sequence[float]
 
 BITS = 16
 """Cells per axis are 2**16: 0.0055 degrees of longitude."""
 
 
-def hilbert(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.uint64]:
+def hilbert(lon: Degrees, lat: Degrees) -> NDArray[np.uint64]:
     """Index of each point on a Hilbert curve of order 16 over [-180, 180] x [-90, 90], in degrees; same shape as the input.
 
     Points outside are moved to the edge; NaN gets the largest index, so that it sorts last.
     """
-    lon, lat = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
-    unknown = np.isnan(lon) | np.isnan(lat)
-    x, y = _cells(lon, -180.0, 360.0), _cells(lat, -90.0, 180.0)
+    across, up = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
+    unknown = np.isnan(across) | np.isnan(up)
+    x, y = _cells(across, -180.0, 360.0), _cells(up, -90.0, 180.0)
     index = np.zeros(x.shape, np.uint64)
     one = np.uint64(1)
     for bit in range(BITS - 1, -1, -1):

@@ -69,7 +69,8 @@ def _stored(value: Any, summary: Summary) -> Any:
     if value is None:
         return None
     if kind == "json":
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text if _is_unicode(text) else json.dumps(value, separators=(",", ":"))
     if kind == "list":
         return [_stored(item, summary["item"]) for item in value]
     if kind == "struct":
@@ -87,12 +88,17 @@ def _summary(value: Any, depth: int) -> Summary:
     if isinstance(value, float):
         return {"kind": "double"}
     if isinstance(value, str):
-        return {"kind": "string"}
+        return {"kind": "string"} if _is_unicode(value) else JSON
     if isinstance(value, list):
         return _list(cast(list[Any], value), depth)
     if isinstance(value, Mapping):
         return _mapping(cast(Mapping[str, Any], value), depth)
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _integer(value: int) -> Summary:
@@ -112,7 +118,7 @@ def _list(value: list[Any], depth: int) -> Summary:
 
 
 def _mapping(value: Mapping[str, Any], depth: int) -> Summary:
-    if not 0 < len(value) <= MAX_KEYS or depth >= MAX_DEPTH:
+    if not 0 < len(value) <= MAX_KEYS or depth >= MAX_DEPTH or not all(map(_is_unicode, value)):
         return JSON
     return {"kind": "struct", "fields": {name: _summary(inner, depth + 1) for name, inner in sorted(value.items())}}
 
