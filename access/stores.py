@@ -215,8 +215,7 @@ def _plain_key(path: str) -> str:
         key = unquote(path.removeprefix("/"), errors="strict")
     except UnicodeDecodeError:
         return ""
-    odd = "%2f" in path.lower() or any(segment in ("", ".", "..") for segment in key.split("/"))
-    return "" if odd else key
+    return "" if "%2f" in path.lower() or not _is_key(key) else key
 
 
 def _after_bucket(href: str) -> str:
@@ -226,9 +225,14 @@ def _after_bucket(href: str) -> str:
 
 def _whole(key: str) -> str:
     """`key`, if obstore takes it. Raises `Unreadable` (`bad-href`)."""
-    if any(segment in ("", ".", "..") for segment in key.split("/")):
-        raise _bad_href("its key is empty or has an empty or a dot segment")
+    if not _is_key(key):
+        raise _bad_href("its key is empty, or has an empty or a dot segment, or control characters")
     return key
+
+
+def _is_key(key: str) -> bool:
+    """Whether obstore takes it as it is."""
+    return key.isprintable() and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
 def _truth(text: str | None) -> bool:
