@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from building import BANDS, headers, job, opened, question, scene, searched, staged
 
 from rasterloom.access import version
 from rasterloom.access.commits import latest, read_commit
@@ -29,6 +28,7 @@ from rasterloom.errors import Refused, Unavailable
 from rasterloom.raster.arrow import METADATA_TYPE
 from rasterloom.raster.properties import summarise
 from rasterloom.specs.effort import Effort
+from tests.access.building import BANDS, headers, job, opened, question, scene, searched, staged
 
 
 def build(made: Job, scenes: list[Scene], *, failures: tuple[Failure, ...] = (), **changes: Any) -> CollectionRef:
@@ -66,7 +66,8 @@ def test_every_reader_opens_it(tmp_path: Path) -> None:
     assert rows == (200, 64, min(one.bbox[0] for one in scenes))
     for path in Path(ref.uri).rglob("*.parquet"):
         frame = geopandas.read_parquet(path)
-        assert frame.crs is not None and frame.crs.to_string() == "OGC:CRS84"
+        assert frame.crs is not None
+        assert frame.crs.to_string() == "OGC:CRS84"
         assert frame.geometry.is_valid.all()
         west, south, east, north = frame.total_bounds
         assert len(geopandas.read_parquet(path, bbox=(west, south, east, north))) == len(frame)
@@ -82,12 +83,10 @@ def test_every_file_says_the_same_and_what_the_format_asks(tmp_path: Path) -> No
         assert keys["data_source"] == "es/s2"
         assert keys["date_range"] == "2024-06-01T00:00:00,2024-07-31T23:59:59"
         assert keys["rasteret_collection_version"] == "1"
-        assert (
-            keys["description"]
-            and keys["created"]
-            and keys["rasterloom:fingerprint"]
-            and json.loads(keys["rasterloom:spec"])["name"] == "s2"
-        )
+        assert keys["description"]
+        assert keys["created"]
+        assert keys["rasterloom:fingerprint"]
+        assert json.loads(keys["rasterloom:spec"])["name"] == "s2"
         geo = json.loads(keys["geo"])
         assert geo["version"] == "1.1.0"
         assert geo["columns"]["geometry"]["geometry_types"] == ["Polygon"]
@@ -107,8 +106,10 @@ def test_tile_tables_are_split_and_have_no_statistics(tmp_path: Path) -> None:
     assert "RLE_DICTIONARY" not in offsets.encodings
     assert offsets.compression == "ZSTD"
     assert not offsets.is_stats_set
-    assert columns["bbox.xmin"].is_stats_set and columns["datetime"].is_stats_set
-    assert columns["id"].has_column_index and columns["id"].has_offset_index
+    assert columns["bbox.xmin"].is_stats_set
+    assert columns["datetime"].is_stats_set
+    assert columns["id"].has_column_index
+    assert columns["id"].has_offset_index
 
 
 def test_a_box_reads_few_row_groups(tmp_path: Path) -> None:
@@ -197,7 +198,8 @@ def test_failures_stand_in_their_table(tmp_path: Path) -> None:
     assert (row["run_id"], row["collection"]) == ("run-1", "sentinel-2-l2a")
     assert (tmp_path / "s2/_failures/00000000000000000001.parquet").is_file()
     commit = latest(opened(made), "s2")
-    assert commit is not None and commit.counts.failed == {"missing": 2}
+    assert commit is not None
+    assert commit.counts.failed == {"missing": 2}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,8 @@ def test_a_blown_budget_commits_nothing_and_keeps_what_was_read(tmp_path: Path, 
         build(made, scenes, failures=(FAILURE,) * failures)
     assert caught.value.remedy
     commit = latest(opened(made), "s2")
-    assert commit is not None and commit.dir == Path(old.uri).name
+    assert commit is not None
+    assert commit.dir == Path(old.uri).name
     assert len(list((tmp_path / "_cache/records").glob("*.parquet"))) == 2
 
 
@@ -269,7 +272,8 @@ def test_the_link_follows_the_newest_version(tmp_path: Path) -> None:
     build(job(tmp_path), [scene(1)])
     second = build(job(tmp_path, run_id="run-2"), [scene(1), scene(2)])
     link = tmp_path / "s2_stac"
-    assert link.is_symlink() and not link.readlink().is_absolute()
+    assert link.is_symlink()
+    assert not link.readlink().is_absolute()
     assert link.resolve() == Path(second.uri)
     assert ds.dataset(str(link), partitioning="hive").count_rows() == 2
 
@@ -278,7 +282,7 @@ KILL = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from building import job, opened, scene, searched, staged
+from tests.access.building import job, opened, scene, searched, staged
 from rasterloom.access import publish as module
 made = job(Path(sys.argv[1]), run_id="run-2")
 scenes = [scene(number) for number in range(40)]

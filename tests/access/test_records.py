@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pyarrow as pa
 import pytest
-from building import BANDS, header, headers, scene
+from tests.access.building import BANDS, header, headers, scene
 
 from rasterloom.access.records import assemble, epsg_of
 from rasterloom.raster.arrow import METADATA_TYPE

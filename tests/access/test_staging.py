@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from building import BANDS, START, headers, scene, searched
+from tests.access.building import BANDS, START, headers, scene, searched
 from hypothesis import given
 from hypothesis import strategies as st
 
