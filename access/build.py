@@ -98,7 +98,6 @@ def _searched(job: Job, shard: Shard, spool: Spool, secrets: Secrets) -> _Tally:
     tally = _Tally()
     for page in search(job.plan.question, shard, effort=job.effort, secrets=secrets):
         tally.matched = tally.matched if page.matched is None else page.matched
-        tally.received += len(page.items)
         tally.traffic += Traffic(requests=1, bytes=page.bytes)
         scenes = [scene for item in page.items for scene in _answering(job, shard, item, tally)]
         for scene in scenes:
@@ -108,13 +107,14 @@ def _searched(job: Job, shard: Shard, spool: Spool, secrets: Secrets) -> _Tally:
 
 
 def _answering(job: Job, shard: Shard, item: dict[str, Any], tally: _Tally) -> Iterable[Scene]:
-    """The scene of an item, if it is usable, answers the question, and belongs to this shard."""
+    """The scene of an item, if it is usable, answers the question, and belongs to this shard. Another shard counts its own."""
     question, shards = job.plan.question, job.plan.shards
     scene, failures = scene_of(item, question)
+    if scene is not None and not owns(question, shards, shard, scene.datetime, scene.bbox, meets=_meets(scene)):
+        return ()
+    tally.received += 1
     if scene is not None and not answers(scene, item, question):
         tally.disagreeing += 1
-        return ()
-    if scene is not None and not owns(question, shards, shard, scene.datetime, scene.bbox, meets=_meets(scene)):
         return ()
     tally.failures.extend(failures)
     return () if scene is None else (scene,)

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
+from shapely.geometry import box, mapping
 
 from rasterloom.access.build import Job, batch_ref_is_whole, decide, index_batch, publish, search_ref_is_whole, search_shard
 from rasterloom.access.commits import commit_key, latest
@@ -32,6 +34,9 @@ BANDS = ("B04", "B08")
 JUNE = datetime(2024, 6, 1, tzinfo=UTC)
 JULY, AUGUST = JUNE + timedelta(days=30), JUNE + timedelta(days=61)
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+Reference = TypeVar("Reference", SearchRef, BatchRef)
 
 
 def cog(seed: int = 0) -> bytes:
@@ -71,14 +76,7 @@ class World:
                 "id": f"scene-{number:03d}",
                 "collection": "s2",
                 "bbox": [west, 45.1, west + 0.05, 45.2],
-                "geometry": json.loads(
-                    json.dumps(
-                        {
-                            "type": "Polygon",
-                            "coordinates": [[[west, 45.1], [west + 0.05, 45.1], [west + 0.05, 45.2], [west, 45.2], [west, 45.1]]],
-                        }
-                    )
-                ),
+                "geometry": mapping(box(west, 45.1, west + 0.05, 45.2)),
                 "properties": {"datetime": instant.isoformat().replace("+00:00", "Z"), "eo:cloud_cover": number * 10, **properties},
                 "assets": {band.lower(): {"href": self.files.url + path, "type": "image/tiff"} for band, path in paths.items()},
                 "links": [],
@@ -122,7 +120,7 @@ class World:
         return counts
 
 
-def through_json[T](value: T) -> T:
+def through_json(value: Reference) -> Reference:
     return from_json(type(value), json.loads(json.dumps(to_json(value))))
 
 
@@ -289,8 +287,6 @@ def test_a_retried_batch_has_the_records_of_one_that_never_failed(world: World, 
 
 
 def table_of(ref: BatchRef) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     return pq.read_table(ref.uri).to_pylist()
 
 

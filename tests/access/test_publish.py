@@ -61,7 +61,8 @@ def test_every_reader_opens_it(tmp_path: Path) -> None:
     assert set(table["id"].to_pylist()) == names
     assert set(table["month"].to_pylist()) == {6, 7}
     rows = duckdb.sql(
-        f"select count(*), max(len(\"B02_metadata\".tile_offsets)), min(bbox.xmin) from read_parquet('{ref.uri}/**/*.parquet', hive_partitioning=true)"
+        f'select count(*), max(len("B02_metadata".tile_offsets)), min(bbox.xmin) '
+        f"from read_parquet('{ref.uri}/**/*.parquet', hive_partitioning=true)"
     ).fetchall()[0]
     assert rows == (200, 64, min(one.bbox[0] for one in scenes))
     for path in Path(ref.uri).rglob("*.parquet"):

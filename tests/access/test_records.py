@@ -7,10 +7,10 @@ from datetime import datetime
 
 import pyarrow as pa
 import pytest
-from tests.access.building import BANDS, header, headers, scene
 
 from rasterloom.access.records import assemble, epsg_of
 from rasterloom.raster.arrow import METADATA_TYPE
+from tests.access.building import BANDS, header, headers, scene
 
 
 def test_one_row_per_scene_with_the_columns_of_the_format() -> None:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.access.building import BANDS, START, headers, scene, searched
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from rasterloom.access.staging import (
 from rasterloom.access.values import BatchRef, Failure, Scene, Traffic
 from rasterloom.errors import Unavailable
 from rasterloom.specs.question import Dedupe
+from tests.access.building import BANDS, START, headers, scene, searched
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
