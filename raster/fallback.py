@@ -55,9 +55,9 @@ class SparseFile(io.RawIOBase):
         return part[0][part[1] : part[1] + count]
 
     def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        target = memoryview(buffer).cast("B")
+        target[:] = self.read(len(target))
+        return len(target)
 
     def _length(self) -> int:
         if self._buffer.size is None:
@@ -104,10 +104,9 @@ def _value(tag: tifffile.TiffTag, rule: fields.Rule, byte_order: str) -> Any:
     value: Any = tag.value
     if rule.opaque:
         return _bytes(value, tag, byte_order)
-    if isinstance(value, bytes):  # tifffile leaves long arrays of doubles as they are
-        value = tuple(np.frombuffer(value, byte_order + fields.FORMATS[int(tag.dtype)]).tolist())
-    values = value if isinstance(value, tuple) else (value,)
-    values = tuple(float(item) if isinstance(item, float) else int(item) for item in values)
+    if isinstance(value, np.ndarray):
+        value = tuple(value.tolist())
+    values = tuple(float(item) if isinstance(item, float) else int(item) for item in (value if isinstance(value, tuple) else (value,)))
     if rule.table:
         return np.array(values, np.uint64)
     return values[0] if tag.code in fields.NUMBERS and len(values) == 1 else values
