@@ -71,7 +71,7 @@ def _ring_polygon(value: Mapping[str, Any]) -> BaseGeometry | None:
     ring = np.asarray(coordinates[0], dtype=np.float64)
     if ring.ndim != 2 or ring.shape[1] not in (2, 3) or not 4 <= ring.shape[0] <= _MOST_VERTICES:
         return None
-    return shapely.polygons(ring[:, :2])
+    return shapely.Polygon(ring[:, :2])
 
 
 def _bad(what: str, message: str) -> Unreadable:

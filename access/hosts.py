@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -84,7 +84,7 @@ class Gate:
         return self._closed_until > time.monotonic()
 
     @contextmanager
-    def asking(self) -> Iterator[bool]:
+    def asking(self) -> Generator[bool]:
         """Yields True to the one thread that is to ask the host how long it wants to be left alone; the others need not."""
         first = self._asking.acquire(blocking=False)
         try:

@@ -175,7 +175,7 @@ class Stores:
 
     def _s3(self, bucket: str) -> ObjectStore:
         options = self._options()
-        config: dict[str, Any] = {name: options[name] for name in ("region", "endpoint") if name in options}
+        config: Any = {name: options[name] for name in ("region", "endpoint") if name in options}
         if _truth(options.get("requester_pays")):
             config["request_payer"] = True
         if self._auth.provider == "aws":
@@ -187,7 +187,7 @@ class Stores:
 
     def _gcs(self, bucket: str) -> ObjectStore:
         options = self._options()
-        config: dict[str, Any] = {name: options[name] for name in ("service_account", "service_account_key") if name in options}
+        config: Any = {name: options[name] for name in ("service_account", "service_account_key") if name in options}
         if self._auth.provider != "gcs":
             config["skip_signature"] = True
         return GCSStore(bucket, config=config, client_options=self._client(""), retry_config=_NO_RETRIES)
@@ -195,7 +195,7 @@ class Stores:
     def _azure_store(self, container: str, account: str) -> ObjectStore:
         options = self._options()
         names = ("account_key", "sas_key", "client_id", "client_secret", "tenant_id", "endpoint")
-        config: dict[str, Any] = {name: options[name] for name in names if name in options}
+        config: Any = {name: options[name] for name in names if name in options}
         account = account or options.get("account_name", "")
         if not account:
             raise SpecError(f"the storage account of container {container!r} is not known", remedy="add account_name to auth in the spec")

@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,7 +67,7 @@ TABLE: tuple[tuple[type[BaseException], Fault], ...] = (
     (obs.AlreadyExistsError, Fault(Kind.UNAVAILABLE, "conflict")),
     (obs.PreconditionError, Fault(Kind.UNREADABLE, "changed", "the file was replaced while it was read: run again")),
     (obs.NotModifiedError, Fault(Kind.UNREADABLE, "not-modified")),
-    (obs.NotFoundError, _MISSING),
+    (obs.NotFoundError, _MISSING),  # pyright: ignore[reportDeprecated]
     (obs.PermissionDeniedError, _DENIED),
     (obs.UnauthenticatedError, _UNAUTHENTICATED),
     (obs.NotSupportedError, _RANGES),
@@ -215,7 +215,7 @@ def raised(fault: Fault, message: str, *, retry_after: float | None = None) -> R
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Generator[None]:
     """`with translated("list the workspace"):` foreign errors leave as ours. The foreign text, which may hold a secret, is cut off."""
     try:
         yield
