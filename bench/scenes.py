@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 COLLECTION = "bench-s2"
 BANDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "B05": "rededge1", "B06": "rededge2", "B07": "rededge3", "B8A": "nir08"}
@@ -32,6 +33,10 @@ ORIGIN_Y = 5100000.0
 FOOTPRINT = {32632: (11.57, 45.0, 12.98, 46.02), 32633: (11.13, 45.0, 12.55, 46.02)}
 """west, south, east, north in degrees, roughly: both zones hold the same piece of Earth."""
 TILE_OFFSETS, TILE_BYTE_COUNTS = 324, 325
+SWATH_EDGES = 0.4
+"""Share of the scenes that a swath's edge runs through."""
+EMPTY = 2072
+"""Bytes of a deflated tile of zeros."""
 COG_GAP = 8
 """Bytes between two tiles of a GDAL COG: the trailing repetition of 4 bytes and the next tile's leading size of 4."""
 
@@ -130,18 +135,30 @@ class Archive:
 
 
 def _alias(template: Template, *, seed: int) -> File:
-    # A deflated tile of 2 MiB of reflectances takes 1.0-1.9 MB, less in the overviews' edges: log-normal with a tenth of spread.
     rng = np.random.default_rng(seed)
+    edge = rng.uniform(0.2, 0.9) if rng.random() < SWATH_EDGES else 1.0
     head = bytearray(template.header)
     position = len(head) + 4
     for table in reversed(template.tables):  # GDAL writes the smallest overview's tiles first
-        counts = rng.lognormal(np.log(1.4e6), 0.15, table.tiles).astype(np.int64)
+        counts = _byte_counts(rng, table.tiles, edge)
         steps = np.cumsum(counts + COG_GAP)
         offsets = position + np.concatenate(([0], steps[:-1]))
         position += int(steps[-1])
         struct.pack_into(f"<{table.tiles}I", head, table.offsets_at, *offsets.tolist())
         struct.pack_into(f"<{table.tiles}I", head, table.counts_at, *counts.tolist())
     return File(bytes(head), position, None)
+
+
+def _byte_counts(rng: np.random.Generator, tiles: int, edge: float) -> NDArray[np.int64]:
+    """A deflated tile of 2 MiB of reflectances takes 1 to 2 MB; beyond the swath's edge a tile of nodata alone takes `EMPTY`.
+
+    `edge` is the share of the columns that have data in the first row; it moves one column every four rows.
+    """
+    side = round(tiles**0.5)
+    rows, cols = np.divmod(np.arange(tiles), side)
+    counts = rng.lognormal(np.log(1.4e6), 0.25, tiles).astype(np.int64).clip(max=2**21)
+    counts[cols > edge * side - rows // 4] = EMPTY
+    return counts
 
 
 def zone_of(number: int) -> int:
