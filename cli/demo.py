@@ -56,8 +56,8 @@ def _show(args: Namespace) -> int:
 
 
 def _tour(args: Namespace, home: Home, archive: Archive, provider: Provider, start: float) -> _Shown:
-    tour = _prefect_side()
     _say(args, f"3. rasterloom run {_short(home.spec)}")
+    tour = _prefect_side()
     with shown(args, NAME) as listener:
         first = tour.build(home, provider, listener)
     failures = tour.failures(home)
@@ -103,7 +103,7 @@ def _built(run: Run, failures: list[dict[str, Any]]) -> str:
         rows = table(
             [[row["item_id"], row["band"], row["reason"], row["http_status"]] for row in failures], ("SCENE", "BAND", "REASON", "HTTP")
         )
-        lines += [f"   {len(failures)} of {files} files quarantined, the build went on (rasterloom failures {NAME}):"]
+        lines += [f"   {len(failures)} of {files} files quarantined, the build went on:"]
         lines += [f"     {line}" for line in rows.splitlines()]
     return "\n".join(lines)
 
@@ -113,13 +113,15 @@ def _asked(count: Count) -> str:
 
 
 def _farewell(done: _Shown) -> str:
-    home, place = done.home, _short(Path(done.second.collection.uri))
+    home = done.home
+    place = _short(home.workspace / NAME)
     lines = ["", f"Done in {done.seconds:.0f} s."]
     lines += [f"  collection   {place}", f"  spec         {_short(home.spec)}"]
-    lines += [f"  pictures     {_short(home.footprints)}", f"               {_short(home.scene)}", ""]
-    lines += ["Read it with any Parquet reader, or:", "  import rasterloom as rl", f'  collection = rl.load("{place}")']
-    lines += ['  print(collection.describe(), collection.subset(cloud_cover_lt=5).to_table(["id", "datetime"]), sep="\\n")', ""]
-    lines += [f"Its provider has stopped; pixels need it: rasterloom demo --serve --output {_short(home.directory)}"]
+    lines += [f"  pictures     {_short(home.footprints)}, {_short(home.scene)}", ""]
+    lines += ["Read it in Python:", "  import rasterloom as rl", f'  collection = rl.load("{place}")']
+    lines += ['  collection.describe(), collection.subset(cloud_cover_lt=5).to_table(["id", "datetime"])', ""]
+    lines += ["Look around:", f"  rasterloom info {place}", f"  rasterloom failures {NAME} --workspace {_short(home.workspace)}"]
+    lines += [f"  rasterloom demo --serve --output {_short(home.directory)}   # its provider again: pixels and new builds need it"]
     return "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ def draw_footprints(path: Path, footprints: Sequence[Footprint], area: Extent, *
     figure, axes = _figure(8.0, 5.7)
     zones = sorted({each.zone for each in footprints})
     colours = {zone: _ZONE_COLOURS[number % len(_ZONE_COLOURS)] for number, zone in enumerate(zones)}
-    for outline, group in _by_outline(footprints).items():
+    for outline, group in _by_outline(sorted(footprints, key=lambda each: each.zone)).items():
         _draw_group(axes, outline, group, colour=colours[group[0].zone], middle=(area.west + area.east) / 2)
     axes.add_patch(
         Rectangle((area.west, area.south), area.east - area.west, area.north - area.south, fill=False, ec=_INK, lw=1.6, ls="--", zorder=4)
@@ -56,7 +56,7 @@ def draw_footprints(path: Path, footprints: Sequence[Footprint], area: Extent, *
 
 def draw_scene(path: Path, bands: Mapping[str, NDArray[np.floating[Any]]], *, title: str, pixel: float) -> None:
     """True colour beside the vegetation index. `bands` has B02, B03, B04, B08 as reflectance 0..1 of one shape, NaN = nothing there."""
-    figure, (left, right) = _figures(10.6, 5.6)
+    figure, (left, right) = _figures(10.6, 5.2)
     colour = np.stack([bands[code] for code in ("B04", "B03", "B02")], axis=-1)
     left.imshow(np.nan_to_num(np.clip(colour * 3.4, 0, 1) ** 0.8, nan=1.0), extent=_kilometres(colour.shape[:2], pixel))
     left.set_title("true colour: B04, B03, B02", loc="left", fontsize=10, color=_INK)
