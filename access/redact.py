@@ -65,7 +65,7 @@ def _bare(href: str) -> str:
 
 def _harmless(parameter: str) -> bool:
     name, _, value = parameter.partition("=")
-    name, value = unquote(unquote(name)), unquote(unquote(value))
+    name, value = _decoded(name), _decoded(value)
     if _SECRET_PARAMETER.fullmatch(name.strip()):
         return False
     if name.lower() == "key" and not re.search(r"[/.]", value):
@@ -73,6 +73,13 @@ def _harmless(parameter: str) -> bool:
         return False
     # a URL inside the query may be signed itself
     return redact(f"?{value}") == f"?{value}" and redact(value) == value
+
+
+def _decoded(text: str) -> str:
+    """As often as it was encoded: a URL in a query in a URL is encoded twice."""
+    while (once := unquote(text)) != text:
+        text = once
+    return text
 
 
 def redact(text: str) -> str:
