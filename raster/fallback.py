@@ -49,7 +49,8 @@ class SparseFile(io.RawIOBase):
         count = self._length() - self._at if size < 0 else size
         part = self._buffer.find(self._at, count)
         if part is None:
-            raise NeedMore(self._buffer.missing_from(self._at), self._at + max(count, GUESS))
+            end = max(self._at + count, min(self._at + GUESS, self._length()))
+            raise NeedMore(self._buffer.missing_from(self._at), end)
         self._at += count
         self.end = max(self.end, self._at)
         return part[0][part[1] : part[1] + count]
