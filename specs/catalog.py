@@ -93,7 +93,7 @@ def dataset(name: str) -> Dataset:
     found = find(name)
     if found is None:
         known = [one.id for one in datasets()]
-        near = get_close_matches(name, known, n=1, cutoff=0.5) or [one for one in known if name and one.endswith(f"/{name}")]
+        near = [one for one in known if name and one.endswith(f"/{name}")] or get_close_matches(name, known, n=1, cutoff=0.5)
         either = f"write {near[0]}, or" if near else "use stac: {url, collection}, or"
         remedy = f"{either} see `rasterloom datasets list`"
         raise SpecError(f"{shown(name)} is not a built-in dataset", remedy=remedy)

@@ -41,7 +41,7 @@ def is_secret_key(key: str | int) -> bool:
 
 def leaks(spec: Mapping[str, Any]) -> Iterator[Leak]:
     """Every text of a raw spec that is a literal secret, or a reference where none is read."""
-    for path, text in _texts(spec):
+    for path, text in texts(spec):
         if "${" in text:
             yield from _reference_leaks(path, text)
         if is_literal_secret(path, text):
@@ -75,12 +75,13 @@ def _is_below(path: Path, roots: tuple[Path, ...]) -> bool:
     return any(path[: len(root)] == root for root in roots)
 
 
-def _texts(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def texts(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every text of a raw spec with its path, keys left out."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
         for key, inner in cast(Mapping[Any, Any], value).items():
-            yield from _texts(inner, (*path, str(key)))
+            yield from texts(inner, (*path, str(key)))
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(cast(list[Any], value)):
-            yield from _texts(inner, (*path, index))
+            yield from texts(inner, (*path, index))

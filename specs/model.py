@@ -31,6 +31,7 @@ from rasterloom.specs.sections import (
     TableSpec,
 )
 from rasterloom.specs.wrong import KIND, wrong
+from rasterloom.specs.yamltext import MAX_DEPTH
 
 
 class CollectionSpec(Section):
@@ -96,6 +97,8 @@ class CollectionSpec(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _across(cls, value: Any, handler: ModelWrapValidatorHandler[CollectionSpec]) -> CollectionSpec:
+        if _is_deep(value):
+            raise wrong(f"nested deeper than {MAX_DEPTH} levels", remedy="write it flatter")
         found = [_detail(rule) for rule in broken(cast(Mapping[str, Any], value))] if isinstance(value, Mapping) else []
         try:
             spec = handler(value)
@@ -107,6 +110,15 @@ class CollectionSpec(Section):
             if not found:
                 return spec
         raise ValidationError.from_exception_data(cls.__name__, found, hide_input=True)
+
+
+def _is_deep(value: Any) -> bool:
+    """Judged level by level, before anything that recurses: a mapping need not have come through the YAML reader."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [part.values() if isinstance(part, Mapping) else part for part in level if isinstance(part, Mapping | list | tuple)]
+        level = [part for parts in cast(list[Any], inner) for part in parts]
+    return bool(level)
 
 
 def _detail(rule: Broken) -> InitErrorDetails:

@@ -194,7 +194,8 @@ def _cells(question: Question, grid: int) -> list[Box | None]:
     width = box.east - box.west + (360.0 if box.west > box.east else 0.0)
     lons = [box.west, *(_wrapped(box.west + width * step / grid) for step in range(1, grid)), box.east]
     lats = [box.south + (box.north - box.south) * step / grid for step in range(grid)] + [box.north]
-    return [Box(west=west, south=south, east=east, north=north) for south, north in pairwise(lats) for west, east in pairwise(lons)]
+    spans = [(-180.0 if west == 180.0 else west, east) for west, east in pairwise(lons)]
+    return [Box(west=west, south=south, east=east, north=north) for south, north in pairwise(lats) for west, east in spans]
 
 
 def _wrapped(lon: float) -> float:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from rasterloom.errors import SpecError
 from rasterloom.specs import catalog
-from rasterloom.specs.leaks import leaks
+from rasterloom.specs.leaks import leaks, texts
 from rasterloom.specs.wrong import a_list, shown
 
 SOURCES = ("dataset", "stac", "catalog", "table", "collection")
@@ -31,11 +31,18 @@ class Broken:
 def broken(spec: Mapping[str, Any]) -> Iterator[Broken]:
     """All broken rules of a raw spec whose keys may still be of wrong types."""
     yield from (Broken(leak.path, leak.message, leak.remedy) for leak in leaks(spec))
+    yield from (
+        Broken(path, f"{shown(text)} is not Unicode text", "remove the lone surrogate") for path, text in texts(spec) if _is_torn(text)
+    )
     yield from _one_source(spec)
     if spec.get("bbox") is not None and spec.get("intersects") is not None:
         yield Broken(("intersects",), "bbox and intersects stand together, an area is one of them", "remove one of them")
     yield from _dataset_known(spec)
     yield from _bands(spec)
+
+
+def _is_torn(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _one_source(spec: Mapping[str, Any]) -> Iterator[Broken]:

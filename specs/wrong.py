@@ -29,6 +29,7 @@ def shown(value: Any) -> str:
     if has_secret_shape(text):
         return HIDDEN
     text = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"') if isinstance(value, str) else text
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 

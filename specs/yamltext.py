@@ -227,6 +227,7 @@ class _Composer:
 
     def _scalar(self, event: Any) -> None:
         self._count(event)
+        event.value = self._unicode(event)
         if self.stack and isinstance(self.stack[-1].value, dict) and self.stack[-1].expects_key:
             self._key(event, self.stack[-1])
             return
@@ -237,6 +238,13 @@ class _Composer:
             self._refuse(event, text, f"{text} is {limit}", "write a smaller number, or put it in quotes if it is text")
             value = None
         self._place(event, value)
+
+    def _unicode(self, event: Any) -> str:
+        """JSON escapes characters beyond U+FFFF as pairs of surrogates, which PyYAML leaves apart."""
+        try:
+            return event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise self._stop(event, f"{shown(event.value)} is not Unicode text", "remove the lone surrogate") from error
 
     def _key(self, event: Any, parent: _Open) -> None:
         key, mark = event.value, _mark(event)

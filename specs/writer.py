@@ -1,0 +1,30 @@
+"""A spec as YAML text that the loader reads to an equal spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.yamltext import scalar
+
+_TAGS = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes by the loader's own rules: `2024-06-01` and `NO` stand plain, the text `1e3` in quotes."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode and implicit[0]:
+            return f"tag:yaml.org,2002:{_TAGS[type(scalar(value))]}"
+        return super().resolve(kind, value, implicit)
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the name is PyYAML's
+        return True
+
+
+def to_yaml(spec: CollectionSpec) -> str:
+    """What differs from the defaults, in the order of the keys; `version` and `name` first."""
+    mapping = {"version": spec.version, "name": spec.name, **spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)}
+    return yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
