@@ -56,11 +56,16 @@ def geometry_of(value: object, bounds: Bounds | None) -> BaseGeometry:
         raise _bad("geometry", f"the geometry is broken: {error}") from None
     if geometry.is_empty:
         raise _bad("geometry", "the geometry is empty")
-    west, south, east, north = geometry.bounds
-    # a comparison with NaN is false
-    if not (-_FARTHEST_LONGITUDE <= west <= east <= _FARTHEST_LONGITUDE and -_FARTHEST_LATITUDE <= south <= north <= _FARTHEST_LATITUDE):
+    if not _in_degrees(geometry):
         raise _bad("geometry", f"the geometry is not in degrees: bounds {geometry.bounds}")
     return geometry
+
+
+def _in_degrees(geometry: BaseGeometry) -> bool:
+    west, south, east, north = geometry.bounds
+    inside = max(abs(west), abs(east)) <= _FARTHEST_LONGITUDE and max(abs(south), abs(north)) <= _FARTHEST_LATITUDE
+    # bounds leave NaN out
+    return inside and bool(np.isfinite(shapely.get_coordinates(geometry)).all())
 
 
 def _ring_polygon(value: Mapping[str, Any]) -> BaseGeometry | None:
@@ -69,7 +74,7 @@ def _ring_polygon(value: Mapping[str, Any]) -> BaseGeometry | None:
     if value.get("type") != "Polygon" or not isinstance(coordinates, list) or len(coordinates) != 1:
         return None
     ring = np.asarray(coordinates[0], dtype=np.float64)
-    if ring.ndim != 2 or ring.shape[1] not in (2, 3) or not 4 <= ring.shape[0] <= _MOST_VERTICES:
+    if ring.ndim != 2 or ring.shape[1] not in (2, 3) or not 4 <= ring.shape[0] <= _MOST_VERTICES or not np.isfinite(ring).all():
         return None
     return shapely.Polygon(ring[:, :2])
 

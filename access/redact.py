@@ -18,6 +18,9 @@ _NAMED = (
 )
 _SECRET_PARAMETER = re.compile(rf"(?:{_SAS}|{_NAMED})", re.IGNORECASE)
 
+_ENCODED_NAME = re.compile(r"([?&;])([^=&;\s?\"'<>%]*%[^=&;\s?\"'<>]*)=[^\s&;\"'<>]+")
+"""`s%69g=...`: a parameter whose name is hidden by encoding."""
+
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REDACTED),
     # user info; a password may hold `@`, a host may not: greedy up to the last one
@@ -86,4 +89,8 @@ def redact(text: str) -> str:
     """`text` with user info, signatures, tokens, authorization headers and access keys masked. Idempotent."""
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
-    return text
+    return _ENCODED_NAME.sub(_masked_if_secret, text)
+
+
+def _masked_if_secret(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}={REDACTED}" if _SECRET_PARAMETER.fullmatch(_decoded(found[2])) else found[0]
