@@ -19,11 +19,13 @@ from rasterloom.access.opening import Opened, Summary, collections_in, open_coll
 from rasterloom.access.pixels import read_arrays
 from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.access.stores import Stores
+from rasterloom.access.translate import translated
 from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
 
 _METADATA = "_metadata"
+_ROWS_AT_ONCE = 1024
 _GEOARROW = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs": "OGC:CRS84", "crs_type": "authority_code"}'}
 
 
@@ -109,7 +111,8 @@ class Collection:
         return self._unique("crs") if "crs" in self.dataset.schema.names else [f"EPSG:{code}" for code in self.epsg]
 
     def __len__(self) -> int:
-        return self.dataset.count_rows(filter=self._filter())
+        with translated(f"read {self.uri}"):
+            return self.dataset.count_rows(filter=self._filter())
 
     def __repr__(self) -> str:
         dates = f", {self.start_date:%Y-%m-%d}..{self.end_date:%Y-%m-%d}" if self.start_date and self.end_date else ""
@@ -176,16 +179,19 @@ class Collection:
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of this view as an Arrow table with the schema metadata of the files."""
-        table = self.dataset.to_table(columns=self._columns(columns), filter=self._filter())
+        with translated(f"read {self.uri}"):
+            table = self.dataset.to_table(columns=self._columns(columns), filter=self._filter())
         return table.replace_schema_metadata(self.dataset.schema.metadata)
 
     def to_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of `to_table` one batch at a time."""
-        yield from self.dataset.scanner(columns=self._columns(columns), filter=self._filter(), batch_size=1024).to_batches()
+        with translated(f"read {self.uri}"):
+            yield from self.dataset.scanner(columns=self._columns(columns), filter=self._filter(), batch_size=_ROWS_AT_ONCE).to_batches()
 
     def head(self, n: int = 5, columns: Sequence[str] | None = None) -> pa.Table:
         """The first `n` rows."""
-        return self.dataset.head(n, columns=self._columns(columns), filter=self._filter())
+        with translated(f"read {self.uri}"):
+            return self.dataset.head(n, columns=self._columns(columns), filter=self._filter())
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows for any Arrow consumer; the geometry says that it is WKB in OGC:CRS84."""

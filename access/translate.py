@@ -16,11 +16,9 @@ from enum import Enum
 
 import obstore.exceptions as obs
 import pyarrow as pa
-import pystac
 import requests
 import shapely
 import urllib3
-from pystac_client.exceptions import APIError
 
 from rasterloom.access.redact import redact
 from rasterloom.access.values import Failure
@@ -91,8 +89,6 @@ TABLE: tuple[tuple[type[BaseException], Fault], ...] = (
     (urllib3.exceptions.DecodeError, Fault(Kind.UNREADABLE, "bad-encoding")),
     (urllib3.exceptions.HTTPError, _NETWORK),
     (http.client.HTTPException, _NETWORK),
-    (APIError, Fault(Kind.UNAVAILABLE, "server", _SERVER)),
-    (pystac.STACError, Fault(Kind.UNREADABLE, "not-stac", "check that the URL is the landing page of a STAC API")),
     # texts
     (json.JSONDecodeError, Fault(Kind.UNREADABLE, "not-json")),
     (UnicodeError, Fault(Kind.UNREADABLE, "not-utf8")),
