@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 
 from pystac import STACError
 from pystac_client import Client
+from pystac_client.errors import ClientTypeError
 from pystac_client.stac_api_io import StacApiIO
 
 from rasterloom.access.http import Ask, MethodRefused, Web
@@ -102,7 +103,7 @@ def open_service(web: Web, url: str, effort: Effort) -> Service:
         link = client.get_search_link()
         href = urljoin(f"{url}/", link.get_absolute_href() or link.href) if link else f"{url}/search"
         links = [link for link in client.links if link.rel == "search"]
-    except (STACError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (STACError, ClientTypeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SpecError(
             f"{web.origin} has no STAC landing page there ({type(error).__name__})",
             remedy="give the root of the API as stac.url, not /search",
