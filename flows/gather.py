@@ -100,9 +100,8 @@ class Gathering:
         if place.batch < 0:
             self._searching -= 1
         result = future.result()
-        remembered = future.state.name == "Cached"
-        traffic = Traffic() if remembered else result.traffic
-        self._gathered.remembered += remembered
+        traffic = Traffic() if future.state.name == "Cached" else result.traffic  # a record holds the traffic of its day
+        self._gathered.remembered += traffic == Traffic()
         if isinstance(result, SearchRef):
             self._take_search(place, result, traffic)
         else:

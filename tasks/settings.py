@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import atexit
 import logging
+import signal
+import sys
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -12,7 +15,6 @@ from typing import Any
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from rasterloom.access.redact import redact
@@ -41,19 +43,39 @@ LOCAL_UPDATES: Mapping[Any, Any] = {
 
 @contextmanager
 def local_settings() -> Generator[None]:
-    """For the block, Prefect's settings of a local run; what the user has set stands."""
+    """For the block, Prefect's settings of a local run; what the user has set stands.
+
+    The temporary server ends with this process, also on SIGTERM inside the block. SIGKILL leaves it behind.
+    """
     with ExitStack() as stack:
-        if "level" not in get_current_settings().logging.model_fields_set:
+        stack.enter_context(_exit_on_sigterm())
+        if _console_is_ours():
             stack.enter_context(_quiet_console())
         stack.enter_context(temporary_settings(set_defaults=LOCAL_DEFAULTS, updates=LOCAL_UPDATES))
         yield
 
 
+@contextmanager
+def _exit_on_sigterm() -> Generator[None]:
+    """For the block, SIGTERM unwinds the process, so that its exit handlers run; only where nobody has said otherwise.
+
+    Prefect marks its flow as crashed and then hands the signal to the handler before its own, by default the system's: that would
+    end the process and leave the temporary server running.
+    """
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def reach_server() -> None:
     """Make sure that the API answers, and start the temporary server where no other one is named.
 
-    Raises Unavailable where it does not. The temporary server ends with this process, also on SIGTERM while a flow runs; a process
-    killed with SIGKILL leaves it behind.
+    Raises Unavailable where it does not.
     """
     api = PREFECT_API_URL.value()
     remedy = f"check that the Prefect server at {api} runs" if api else "see what is wrong with `prefect server start`"
@@ -64,19 +86,6 @@ def reach_server() -> None:
         error = failure
     if error is not None:
         raise Unavailable(f"the Prefect API does not answer: {redact(str(error))}", remedy=remedy) from error
-    if api is None:
-        _stop_quietly_at_exit()
-
-
-@cache
-def _stop_quietly_at_exit() -> None:
-    """Before Prefect's own exit handler, which would announce it; handlers run last in, first out."""
-    atexit.register(_stop_temporary_server)
-
-
-def _stop_temporary_server() -> None:
-    with _quiet_console():
-        SubprocessASGIServer().stop()
 
 
 @contextmanager
@@ -85,12 +94,33 @@ def _quiet_console() -> Generator[None]:
 
     By the level of the handlers, because Prefect reads its own logging settings once, when it is imported.
     """
-    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
-    levels = [handler.level for handler in handlers]
-    for handler in handlers:
-        handler.setLevel(logging.CRITICAL)
+    levels = {handler: handler.level for handler in _console()}
+    _set_console_level(logging.CRITICAL)
     try:
         yield
     finally:
-        for handler, level in zip(handlers, levels, strict=True):
+        for handler, level in levels.items():
             handler.setLevel(level)
+        _end_quietly()
+
+
+@cache
+def _end_quietly() -> None:
+    """Nor at the end of the process, where Prefect says what it still sends and, in an exit handler older than this one, what it stops."""
+    for name in ("EventsWorker", "APILogWorker"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    atexit.register(_set_console_level, logging.CRITICAL)
+
+
+def _console_is_ours() -> bool:
+    """Whether the user has said nothing about Prefect's log level."""
+    return "level" not in get_current_settings().logging.model_fields_set
+
+
+def _console() -> list[logging.Handler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
+
+
+def _set_console_level(level: int) -> None:
+    for handler in _console():
+        handler.setLevel(level)

@@ -14,7 +14,13 @@ from rasterloom.flows.deploy import deploy, deployment_of, described, serve
 from rasterloom.specs.loader import parse_specs, spec_from
 from rasterloom.specs.model import CollectionSpec
 
-SPEC = {"version": 1, "name": "sf-bay", "dataset": "earthsearch/sentinel-2-l2a", "bbox": [-122.5, 37.7, -122.3, 37.9], "dates": "2024-06-01/.."}
+SPEC = {
+    "version": 1,
+    "name": "sf-bay",
+    "dataset": "earthsearch/sentinel-2-l2a",
+    "bbox": [-122.5, 37.7, -122.3, 37.9],
+    "dates": "2024-06-01/..",
+}
 
 
 def spec(**more: Any) -> CollectionSpec:
@@ -52,7 +58,11 @@ def test_the_form_has_a_field_for_every_key() -> None:
 @pytest.mark.parametrize(
     ("schedule", "kind", "check"),
     [
-        ({"cron": "0 6 * * *", "timezone": "Europe/Madrid"}, CronSchedule, lambda s: s.cron == "0 6 * * *" and s.timezone == "Europe/Madrid"),
+        (
+            {"cron": "0 6 * * *", "timezone": "Europe/Madrid"},
+            CronSchedule,
+            lambda s: s.cron == "0 6 * * *" and s.timezone == "Europe/Madrid",
+        ),
         ({"interval": "P1D"}, IntervalSchedule, lambda s: s.interval == timedelta(days=1)),
         ({"interval": "6h"}, IntervalSchedule, lambda s: s.interval == timedelta(hours=6)),
         ({"interval": "P2M"}, RRuleSchedule, lambda s: "FREQ=MONTHLY" in s.rrule and "INTERVAL=2" in s.rrule),

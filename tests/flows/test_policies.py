@@ -48,7 +48,9 @@ def tried(effort: Effort) -> Job:
 # --- keys --------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("effort", [Effort(max_concurrent=7), Effort(force=True), Effort(auth=AuthRef(provider="aws", options=(("region", "x"),)))])
+@pytest.mark.parametrize(
+    "effort", [Effort(max_concurrent=7), Effort(force=True), Effort(auth=AuthRef(provider="aws", options=(("region", "x"),)))]
+)
 def test_keys_do_not_change_with_how_hard_we_try(effort: Effort) -> None:
     first, second = job(), tried(effort)
     shard = first.plan.shards[0]
@@ -58,7 +60,13 @@ def test_keys_do_not_change_with_how_hard_we_try(effort: Effort) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"dates": "2024-07"}, {"bbox": [0, 40, 1, 41]}, {"query": {"eo:cloud_cover": {"lt": 5}}}, {"dataset": "pc/sentinel-2-l2a"}, {"bands": ["B02"]}],
+    [
+        {"dates": "2024-07"},
+        {"bbox": [0, 40, 1, 41]},
+        {"query": {"eo:cloud_cover": {"lt": 5}}},
+        {"dataset": "pc/sentinel-2-l2a"},
+        {"bands": ["B02"]},
+    ],
 )
 def test_keys_change_with_the_question(other: dict[str, Any]) -> None:
     first, second = job(), job(**other)
@@ -196,7 +204,7 @@ def test_a_planted_record_runs_its_code_in_a_plain_flow_and_not_in_ours(prefect_
 
 
 def test_other_flows_of_the_process_read_their_pickles(prefect_server: None) -> None:
-    @task(cache_policy=ContentKey(namespace="theirs", digest=lambda inputs: "one"), result_serializer="pickle")
+    @task(cache_policy=ContentKey(namespace="theirs", digest=lambda _: "one"), result_serializer="pickle")
     def theirs() -> set[int]:
         calls.append(1)
         return {1, 2}

@@ -1,0 +1,324 @@
+"""Whole builds against local servers: what is in the collection, and what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.settings import PREFECT_API_URL, get_current_settings
+
+from rasterloom.errors import AccessDenied, RasterloomError, Refused, SpecError, Unavailable
+from rasterloom.flows.compile import compile
+from rasterloom.flows.progress import Progress
+from rasterloom.flows.run import run
+from rasterloom.specs.model import CollectionSpec
+from tests.flows.archive import Archive, opened
+from tests.servers import Status, free_port
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    with opened(44) as made:
+        yield made
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> str:
+    return str(tmp_path / "workspace")
+
+
+def built(spec: CollectionSpec, workspace: str, *, force: bool = False) -> tuple[Any, Progress]:
+    told: list[Progress] = []
+    collection = run(spec, workspace=workspace, force=force, on_progress=told.append)
+    return collection, told[-1]
+
+
+SCRIPT = """
+import json, sys
+from dataclasses import asdict
+from rasterloom.flows.run import run
+told = []
+collection = run(json.loads(sys.argv[1]), workspace=sys.argv[2], on_progress=told.append)
+print(json.dumps({"rows": len(collection), **asdict(told[-1])}))
+"""
+
+
+def start_process(spec: CollectionSpec, workspace: str) -> subprocess.Popen[str]:
+    """`run` in a process of its own, on the server of these tests."""
+    mapping = json.dumps(spec.model_dump(mode="json", exclude_none=True))
+    env = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, mapping, workspace], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def in_another_process(spec: CollectionSpec, workspace: str) -> dict[str, Any]:
+    process = start_process(spec, workspace)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    return json.loads(out)
+
+
+def forget_commits(workspace: str) -> None:
+    """Leave only what is staged, as after a run that died before its commit."""
+    for path in sorted(Path(workspace, "small").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+# --- the main line -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_build_finds_every_scene_and_asks_once_for_every_file(archive: Archive, workspace: str) -> None:
+    collection, last = built(archive.spec(), workspace)
+    assert len(collection) == archive.scenes
+    assert collection.bands == ["B02", "B03"]
+    assert set(archive.requested().values()) == {1}
+    assert len(archive.requested()) == archive.scenes * 2
+    assert (last.stage, last.action, last.scenes, last.headers, last.failures) == ("done", "build", 44, 88, 0)
+    assert last.header_requests == 88
+    assert last.search_requests == len(archive.stac.searches)
+
+
+def test_progress_only_grows_and_ends_done(archive: Archive, workspace: str) -> None:
+    told: list[Progress] = []
+    run(archive.spec(), workspace=workspace, on_progress=told.append)
+    assert told[0].stage == "decided"
+    assert told[-1].stage == "done"
+    assert [each.batches_done for each in told] == sorted(each.batches_done for each in told)
+    assert told[-1].batches_done == told[-1].batches >= 2
+
+
+def test_a_second_run_asks_nobody_for_anything(archive: Archive, workspace: str) -> None:
+    first, _ = built(archive.spec(), workspace)
+    pages, files = len(archive.stac.log), len(archive.files.log)
+    second, last = built(archive.spec(), workspace)
+    assert (len(archive.stac.log), len(archive.files.log)) == (pages, files)
+    assert last.action == "reuse"
+    assert second.uri == first.uri
+
+
+def test_force_asks_for_everything_again(archive: Archive, workspace: str) -> None:
+    built(archive.spec(), workspace)
+    _, last = built(archive.spec(), workspace, force=True)
+    assert (last.remembered, last.header_requests) == (0, 88)
+    assert set(archive.requested().values()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        ({"bbox": [9.0, 44.0, 9.095, 46.0]}, 10),
+        ({"dates": "2024-06"}, 30),
+        ({"query": {"eo:cloud_cover": {"lt": 20}}}, 20),
+        ({"band_map": {"B02": "blue"}}, 44),
+    ],
+    ids=["bbox", "dates", "query", "band_map"],
+)
+def test_another_question_under_the_same_name_is_another_collection(
+    archive: Archive, workspace: str, change: dict[str, Any], rows: int
+) -> None:
+    built(archive.spec(), workspace)
+    collection, last = built(archive.spec(**change), workspace)
+    assert last.action == "rebuild"
+    assert len(collection) == rows
+    assert collection.bands == list(change.get("band_map", {"B02": "", "B03": ""}))
+
+
+def test_another_endpoint_under_the_same_name_is_another_collection(archive: Archive, workspace: str) -> None:
+    built(archive.spec(), workspace)
+    with opened(7) as other:
+        collection, last = built(other.spec(), workspace)
+    assert (last.action, len(collection)) == ("rebuild", 7)
+
+
+# --- what is remembered --------------------------------------------------------------------------------------------------------------
+
+
+def test_another_process_finds_the_tasks_cached(archive: Archive, workspace: str) -> None:
+    _, first = built(archive.spec(), workspace)
+    forget_commits(workspace)
+    before = len(archive.stac.searches), len(archive.files.log)
+    second = in_another_process(archive.spec(), workspace)
+    assert second["rows"] == 44
+    assert second["remembered"] == first.shards + first.batches
+    assert (second["search_requests"], second["header_requests"]) == (0, 0)
+    assert (len(archive.stac.searches), len(archive.files.log)) == before
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1 nonsense PAR1")], ids=["removed", "changed"])
+def test_a_batch_whose_records_are_gone_or_changed_is_read_again(archive: Archive, workspace: str, harm: Any) -> None:
+    _, first = built(archive.spec(), workspace)
+    forget_commits(workspace)
+    harmed = sorted(Path(workspace).glob("_cache/records/*.parquet"))[0]
+    harm(harmed)
+    collection, last = built(archive.spec(), workspace)
+    assert len(collection) == 44
+    assert last.remembered == first.shards + first.batches - 1
+    assert 0 < last.header_requests < 88
+    assert last.search_requests == 0
+
+
+def test_an_open_window_is_searched_again_and_its_headers_are_not(archive: Archive, workspace: str) -> None:
+    spec = archive.spec(dates="2024-06-01/..")
+    built(spec, workspace)
+    pages = len(archive.stac.searches)
+    _, last = built(spec, workspace)
+    assert last.action == "build"
+    assert 0 < last.search_requests < pages
+    assert last.header_requests == 0
+
+
+def test_a_killed_run_resumes_without_reading_finished_batches_again(tmp_path: Path) -> None:
+    workspace = str(tmp_path / "workspace")
+    with opened(120, latency=0.05) as archive:
+        spec = archive.spec(build={"max_concurrent": 4})
+        process = start_process(spec, workspace)
+        wait_until(lambda: len(finished(workspace)) >= 2, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        done = finished(workspace)
+        before = archive.requested()
+        archive.files.latency = 0.0
+        collection, last = built(spec, workspace)
+    assert len(collection) == 120
+    assert last.shards + len(done) <= last.remembered < last.shards + last.batches
+    again = sum(archive.requested().values()) - sum(before.values())
+    assert again == 240 - 2 * sum(done.values())
+    assert last.search_requests == 0
+
+
+def finished(workspace: str) -> dict[str, int]:
+    """Batches that are whole: name of the reference, which is written last -> scenes."""
+    return {path.name: json.loads(path.read_bytes())["rows"] for path in Path(workspace).glob("_cache/records/*.json")}
+
+
+def wait_until(condition: Any, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# --- errors --------------------------------------------------------------------------------------------------------------------------
+
+
+def last_run() -> Any:
+    with get_client(sync_client=True) as client:
+        return max(client.read_flow_runs(limit=200), key=lambda each: each.expected_start_time)
+
+
+def test_an_endpoint_that_is_down_is_unavailable(archive: Archive, workspace: str) -> None:
+    spec = archive.spec(stac={"url": f"http://127.0.0.1:{free_port()}", "collection": "s2"}, build={"retries": 0})
+    with pytest.raises(Unavailable):
+        run(spec, workspace=workspace)
+    state = last_run().state
+    assert state.is_failed()
+    assert "Unavailable" in state.message
+
+
+def test_files_that_fail_stand_in_the_failures_and_the_others_are_built(archive: Archive, workspace: str) -> None:
+    archive.files.faults["/scene-0003/blue.tif"] = Status(404)
+    collection, last = built(archive.spec(), workspace)
+    assert len(collection) == 44
+    assert last.failures == 1
+    with get_client(sync_client=True) as client:
+        artifacts = {each.key: each for each in client.read_artifacts(limit=200)} if hasattr(client, "read_artifacts") else {}
+    assert artifacts["small-failures"].data.count("scene-0003") >= 1
+    assert "missing" in artifacts["small-collection"].data
+
+
+def test_over_budget_nothing_is_committed(archive: Archive, workspace: str) -> None:
+    first, _ = built(archive.spec(dates="2024-06"), workspace)
+    archive.files.faults["*"] = Status(404)
+    with pytest.raises(Refused):
+        run(archive.spec(dates=["2024-06-01", "2024-07-01"]), workspace=workspace, force=True)
+    again, last = built(archive.spec(dates="2024-06"), workspace)
+    assert (last.action, again.uri) == ("reuse", first.uri)
+
+
+def test_what_this_version_cannot_do_is_a_spec_error_before_any_request(archive: Archive, workspace: str) -> None:
+    with pytest.raises(SpecError, match="filter"):
+        run(archive.spec(filter="a < 1"), workspace=workspace)
+    assert not archive.stac.log
+
+
+@pytest.mark.parametrize("documents", [0, 2])
+def test_run_takes_one_spec(tmp_path: Path, archive: Archive, documents: int) -> None:
+    path = tmp_path / "specs.yaml"
+    one = "version: 1\nname: n{}\ndataset: earthsearch/sentinel-2-l2a\nbbox: [1, 2, 3, 4]\ndates: '2024'\n"
+    path.write_text("---\n".join(one.format(number) for number in range(documents)))
+    with pytest.raises(SpecError):
+        run(path)
+
+
+# --- secrets -------------------------------------------------------------------------------------------------------------------------
+
+SECRET = "tok-0123456789-planted"
+
+
+def test_a_secret_reaches_its_server_and_nothing_else(archive: Archive, workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAC_TOKEN", SECRET)
+    archive.stac.bearer = SECRET
+    headers = {"Authorization": "Bearer ${STAC_TOKEN}"}
+    spec = archive.spec(stac={"url": archive.stac.url, "collection": "s2", "headers": headers})
+    collection, _ = built(spec, workspace)
+    assert len(collection) == 44
+    assert not places_with(SECRET, workspace)
+    assert any(".db" in place for place in places_with("${STAC_TOKEN}", workspace)), "the database was not looked at"
+
+
+def test_a_refused_secret_is_access_denied_and_named_nowhere(archive: Archive, workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAC_TOKEN", SECRET)
+    archive.stac.bearer = "another"
+    headers = {"Authorization": "Bearer ${STAC_TOKEN}"}
+    spec = archive.spec(stac={"url": archive.stac.url, "collection": "s2", "headers": headers}, build={"retries": 0})
+    with pytest.raises(AccessDenied) as caught:
+        run(spec, workspace=workspace)
+    assert SECRET not in str(caught.value)
+    assert not places_with(SECRET, workspace)
+
+
+def places_with(text: str, workspace: str) -> list[str]:
+    """Files of the workspace and of Prefect, its database and the logs and results in it among them, that hold the text."""
+    settings = get_current_settings()
+    database = Path(settings.server.database.connection_url.get_secret_value().partition(":///")[2])
+    folders = [Path(workspace), Path(settings.home), Path(settings.results.local_storage_path), database.parent]
+    return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+# --- the flow ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_compiled_spec_is_a_flow_of_that_name(archive: Archive, workspace: str) -> None:
+    flow = compile(archive.spec())
+    assert flow.name == "small"
+    assert flow.description
+    outcome = flow(workspace=workspace)
+    assert json.loads(json.dumps(outcome))["decision"]["action"] == "build"
+    assert outcome["collection"]["rows"] == 44
+    found = last_run()
+    assert found.state.is_completed()
+    assert found.parameters["spec"]["name"] == "small"
+    with get_client(sync_client=True) as client:
+        (again,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[found.id])))
+    assert again.name == "small"
+
+
+def test_our_errors_keep_their_class_and_remedy(archive: Archive, workspace: str) -> None:
+    with pytest.raises(RasterloomError) as caught:
+        run(archive.spec(checks=[{"rows": {"min": 1000}}]), workspace=workspace)
+    assert isinstance(caught.value, Refused)
+    assert caught.value.remedy

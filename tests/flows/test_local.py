@@ -1,0 +1,135 @@
+"""A run on the temporary server that Prefect starts: quiet, and nothing left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.settings import get_current_settings, temporary_settings
+
+from rasterloom.errors import AccessDenied, Unavailable
+from rasterloom.specs.references import Reference
+from rasterloom.tasks.logs import hide_secrets_in_logs
+from rasterloom.tasks.secrets import secret
+from rasterloom.tasks.settings import local_settings, reach_server
+from tests.servers import free_port
+
+SCRIPT = """
+import sys, time
+from prefect import flow, task
+from prefect.server.api.server import SubprocessASGIServer
+from rasterloom.tasks.settings import local_settings, reach_server
+
+@task
+def fails():
+    raise ValueError("expected")
+
+@flow(persist_result=False)
+def one():
+    print(SubprocessASGIServer().server_process.pid, flush=True)
+    if "hang" in sys.argv:
+        time.sleep(60)
+    fails.submit().result()
+
+with local_settings():
+    reach_server()
+    try:
+        one()
+    except ValueError as error:
+        print("raised", error)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    env = os.environ | {"PREFECT_HOME": str(tmp_path)}
+
+    def started(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, *arguments], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return started
+
+
+def is_gone(pid: int, seconds: float = 15) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_local_run_prints_nothing_of_prefect_and_stops_its_server(start) -> None:
+    process = start()
+    out, error = process.communicate(timeout=120)
+    pid, said = out.splitlines()
+    assert said == "raised expected"
+    assert error == ""
+    assert is_gone(int(pid))
+
+
+def test_sigterm_ends_the_flow_and_its_server(start) -> None:
+    process = start("hang")
+    pid = int(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert is_gone(pid)
+
+
+def test_what_the_user_has_set_stands() -> None:
+    with temporary_settings({"server.ephemeral.startup_timeout_seconds": 7}), local_settings():
+        settings = get_current_settings()
+        assert settings.server.ephemeral.startup_timeout_seconds == 7
+        assert settings.server.services.task_run_recorder.enabled is False
+        assert settings.flows.heartbeat_frequency is None
+
+
+def test_a_server_that_does_not_answer_is_unavailable_and_named() -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({"api.url": url}), pytest.raises(Unavailable, match=url) as caught:
+        reach_server()
+    assert caught.value.remedy
+
+
+def test_secrets_of_blocks_and_of_the_environment(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    Secret(value="0123").save("digits", overwrite=True)
+    Secret(value={"a": 1}).save("mapping", overwrite=True)
+    monkeypatch.setenv("A_TOKEN", "from the environment")
+    assert secret(Reference(kind="block", name="digits")) == "0123"
+    assert secret(Reference(kind="environment", name="A_TOKEN")) == "from the environment"
+    for name in ("missing", "mapping"):
+        with pytest.raises(AccessDenied, match=name):
+            secret(Reference(kind="block", name=name))
+
+
+def test_secrets_are_kept_out_of_the_logs_of_a_run(prefect_server: None, caplog: pytest.LogCaptureFixture) -> None:
+    @flow(persist_result=False)
+    def leaks() -> None:
+        hide_secrets_in_logs()
+        get_run_logger().warning("asked %s", "https://a.example/x?sig=abcdefgh")
+        raise ValueError("https://a.example/x?sig=abcdefgh") from OSError("token=abcdefgh")
+
+    with caplog.at_level(logging.INFO), pytest.raises(ValueError, match="sig="):
+        leaks()
+    said = [record.getMessage() + str(record.exc_text) for record in caplog.records if record.name == "prefect.flow_runs"]
+    assert any("asked https://a.example/x" in text for text in said)
+    assert any("Traceback" in text for text in said)
+    ours = [text for text in said if "Finished in state" not in text]
+    assert not [text for text in ours if "abcdefgh" in text]
+    with get_client(sync_client=True) as client:
+        assert client.api_healthcheck() is None
