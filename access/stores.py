@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, ObjectStore, S3Store
 
 from rasterloom.access.hosts import PROCESS_GATES, Gate, Gates, Policy
 from rasterloom.access.secrets import Secrets, resolved
-from rasterloom.access.translate import translated
+from rasterloom.access.translate import summary
 from rasterloom.errors import AccessDenied, SpecError, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 
@@ -37,11 +38,7 @@ _NO_RETRIES: Any = {
 _PLAIN_HREF = re.compile(r"(https?://[a-zA-Z0-9.:-]+)/((?:\w[\w.+=,-]*/)*\w[\w.+=,-]*)", re.ASCII)
 """Origin and key of a URL in which nothing needs decoding."""
 _BLOB_HOST = ".blob.core.windows.net"
-_AWS_CREDENTIALS = {
-    "aws_access_key_id": "access_key_id",
-    "aws_secret_access_key": "secret_access_key",
-    "aws_session_token": "session_token",
-}
+_AWS_CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +108,18 @@ class Stores:
     def _store(self, key: tuple[str, ...], make: Callable[[], ObjectStore]) -> ObjectStore:
         store = self._stores.get(key)
         if store is None:
-            with self._lock, translated(f"set up access to {key[1]}"):
+            with self._lock:
                 if len(self._stores) >= _MOST_STORES:
                     self._stores.clear()
-                store = self._stores.setdefault(key, make())
+                store = self._stores.setdefault(key, self._made(key[1], make))
         return store
+
+    def _made(self, place: str, make: Callable[[], ObjectStore]) -> ObjectStore:
+        """No request yet: what fails here are the options."""
+        try:
+            return make()
+        except (BaseError, ValueError, TypeError) as error:
+            raise SpecError(f"access to {place} cannot be set up: {summary(error)}", remedy="correct auth in the spec") from None
 
     def _web(self, parts: SplitResult, href: str) -> Located:
         if not parts.hostname:
