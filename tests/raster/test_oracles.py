@@ -149,7 +149,10 @@ def test_pixels_of_a_row_are_gdals(files: dict[str, Path], counting: Any) -> Non
                 row = from_row(header, band)
                 for window in windows_of(row.full):
                     part = GdalWindow(window.col, window.row, window.width, window.height)  # type: ignore[call-arg]
-                    assert close(read_window(row, band, row.full, window, fetch), file.read(band + 1, window=part), header), (path.name, band)
+                    assert close(read_window(row, band, row.full, window, fetch), file.read(band + 1, window=part), header), (
+                        path.name,
+                        band,
+                    )
                 for ovr, level in enumerate(row.overviews):
                     with rasterio.open(path, overview_level=ovr) as small:
                         assert close(read_window(row, band, level, whole(level), fetch), small.read(band + 1), header), (path.name, ovr)

@@ -1,0 +1,105 @@
+"""A header as a row: Rasteret's seventeen fields exactly, the rest beside them, and nothing lost on the way back."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rasterloom.raster.arrow import EXT_TYPE, METADATA_TYPE, ext_array, header_from_row, metadata_array
+from rasterloom.raster.header import Header, Level
+from tests.raster.corpus import CountingFile
+
+LOST = {"bigtiff", "header_end", "full", "overviews", "mask", "overview_masks", "scales", "offsets"}
+"""Not stored, or compared on their own."""
+
+
+@pytest.fixture(scope="module")
+def headers(corpus: dict[str, Path]) -> list[Header]:
+    return [CountingFile(path.read_bytes()).header() for path in corpus.values()]
+
+
+def rows(headers: list[Header | None], bands: list[int]) -> list[tuple[Any, Any]]:
+    table = pa.table({"m": metadata_array(headers, bands), "e": ext_array(headers, bands)})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    table = pq.read_table(io.BytesIO(sink.getvalue()))
+    table.validate(full=True)
+    return list(zip(table["m"].to_pylist(), table["e"].to_pylist(), strict=True))
+
+
+def assert_same_level(a: Level, b: Level) -> None:
+    for name in Level.__slots__:
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+def test_the_struct_is_rasterets() -> None:
+    names = "image_width image_height tile_width tile_height dtype transform predictor compression tile_offsets tile_byte_counts"
+    names += " pixel_scale tiepoint nodata samples_per_pixel planar_configuration photometric extra_samples"
+    assert [field.name for field in METADATA_TYPE] == names.split()
+    kinds = {
+        "i": pa.int32(),
+        "s": pa.string(),
+        "D": pa.list_(pa.float64()),
+        "L": pa.list_(pa.int64()),
+        "d": pa.float64(),
+        "I": pa.list_(pa.int32()),
+    }
+    assert [field.type for field in METADATA_TYPE] == [kinds[letter] for letter in "iiiisDiiLLDDdiiiI"]
+
+
+def test_headers_survive_parquet(headers: list[Header]) -> None:
+    bands = [header.samples_per_pixel - 1 for header in headers]
+    for header, band, (metadata, ext) in zip(headers, bands, rows(list(headers), bands), strict=True):
+        back = header_from_row(metadata, ext)
+        for name in set(Header.__slots__) - LOST:
+            np.testing.assert_equal(getattr(back, name), getattr(header, name), err_msg=name)
+        assert back.scales == (None if header.scales is None else (header.scales[band],))
+        assert back.offsets == (None if header.offsets is None else (header.offsets[band],))
+        for mine, theirs in zip((header.full, *header.overviews), (back.full, *back.overviews), strict=True):
+            for table, expected in zip(back.band_tiles(band, theirs), header.band_tiles(band, mine), strict=True):
+                np.testing.assert_array_equal(table, expected)
+        for mine, theirs in zip(header.overview_masks, back.overview_masks, strict=True):
+            assert_same_level(theirs, mine)
+        assert (back.mask is None) == (header.mask is None)
+        if header.mask is not None and back.mask is not None:
+            assert_same_level(back.mask, header.mask)
+
+
+def test_failed_headers_are_null_rows(headers: list[Header]) -> None:
+    some: list[Header | None] = [None, headers[0], None, headers[1], None]
+    got = rows(some, [0] * 5)
+    assert [(metadata is None, ext is None) for metadata, ext in got] == [(header is None,) * 2 for header in some]
+    assert got[3][0]["image_width"] == headers[1].full.width
+    assert metadata_array([None], [0]).null_count == 1
+    assert ext_array([], []).type == EXT_TYPE
+
+
+def test_north_up_grids_have_four_numbers_and_turned_ones_six(corpus: dict[str, Path]) -> None:
+    def transform(name: str) -> list[float]:
+        return metadata_array([CountingFile(corpus[name].read_bytes()).header()], [0])[0].as_py()["transform"]
+
+    assert transform("codec_none") == [10, 500000, -10, 4100000]
+    assert transform("south_up") == [10, 500000, 10, 4093000]
+    assert transform("tiepoint_inside") == [10, 500000, -10, 4100000]
+    assert transform("point") == [10, 500000, -10, 4100000]
+    assert len(transform("rotated")) == 6
+
+
+def test_overview_offsets_of_a_gdal_cog_follow_from_its_byte_counts(corpus: dict[str, Path]) -> None:
+    plain, sparse = (ext_array([CountingFile(corpus[name].read_bytes()).header()], [0])[0].as_py() for name in ("cog_plain", "cog_sparse"))
+    assert [level["offsets"] for level in plain["overviews"]] == [None] * len(plain["overviews"])
+    assert [level["gap"] for level in plain["overviews"] if len(level["byte_counts"]) > 1] == [8] * (len(plain["overviews"]) - 1)
+    assert any(level["offsets"] for level in sparse["overviews"])
+
+
+def test_a_row_of_rasterets_own_has_no_ext(corpus: dict[str, Path]) -> None:
+    header = CountingFile(corpus["p2_deflate_uint16_LITTLE"].read_bytes()).header()
+    back = header_from_row(metadata_array([header], [0])[0].as_py(), None)
+    assert (back.byte_order, back.bits_per_sample, back.sample_format, back.full.predictor) == ("<", 16, 1, 2)
+    assert back.overviews == ()
