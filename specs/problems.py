@@ -98,7 +98,7 @@ def _may_repeat_a_secret(one: Any, path: Path, hidden: set[Path]) -> bool:
 
 def _value(one: Any, path: Path, document: Document | None) -> Any:
     """What was written; a rule across keys has no input of its own and is looked up."""
-    if one["type"] == "missing":
+    if one["type"] == "missing" or not path:
         return None
     if one["input"] is not None or document is None:
         return one["input"]
@@ -108,7 +108,7 @@ def _value(one: Any, path: Path, document: Document | None) -> Any:
             value = value[part]
         except (LookupError, TypeError):
             return None
-    return value if path else None
+    return value
 
 
 def _explain(kind: str, context: _Context, text: str, path: Path, value: Any, written: str) -> Explained:

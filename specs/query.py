@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from rasterloom.specs.area import is_number
 from rasterloom.specs.wrong import a_list, shown, wrong
@@ -21,29 +21,24 @@ MAX_FILTER = 10_000
 MAX_FILTER_DEPTH = 32
 
 
-def checked_query(value: Any) -> dict[str, dict[str, Any]]:
+def checked_conditions(value: Any) -> dict[str, Any]:
+    """The conditions of one property. Raises `PydanticCustomError`."""
     if not isinstance(value, Mapping) or not value:
-        raise wrong(f"{shown(value)} is not a query", remedy='write {"eo:cloud_cover": {lt: 20}}')
-    return {str(name): _conditions(str(name), inner) for name, inner in cast(Mapping[Any, Any], value).items()}
+        remedy = f"write {{eq: {shown(value)}}}" if _is_scalar(value) else "write {lt: 20}"
+        raise wrong(f"{shown(value)} is not a condition", remedy=remedy)
+    return {str(operator): _operand(str(operator), inner) for operator, inner in cast(Mapping[Any, Any], value).items()}
 
 
-def _conditions(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not value:
-        remedy = f"write {name}: {{eq: {shown(value)}}}" if _is_scalar(value) else f"write {name}: {{lt: 20}}"
-        raise wrong(f"{name}: {shown(value)} is not a condition", remedy=remedy)
-    return {str(operator): _operand(name, str(operator), inner) for operator, inner in cast(Mapping[Any, Any], value).items()}
-
-
-def _operand(name: str, operator: str, value: Any) -> Any:
+def _operand(operator: str, value: Any) -> Any:
     if operator not in OPERATORS:
         near = _SPELLINGS.get(operator.lower()) or next(iter(get_close_matches(operator, OPERATORS, n=1, cutoff=0.4)), None)
         remedy = f"write {near}" if near else f"use one of {a_list(OPERATORS)}"
-        raise wrong(f"{name}: {shown(operator)} is not an operator ({a_list(OPERATORS)})", remedy=remedy)
+        raise wrong(f"{shown(operator)} is not an operator ({a_list(OPERATORS)})", remedy=remedy)
     if operator == "in":
-        return _members(name, value)
+        return _members(value)
     wanted, fits = _wanted(operator, value)
     if not fits:
-        raise wrong(f"{name}: {operator} wants {wanted}, not {shown(value)}", remedy=f"give {operator} {wanted}")
+        raise wrong(f"{operator} wants {wanted}, not {shown(value)}", remedy=f"give {operator} {wanted}")
     return value
 
 
@@ -55,9 +50,9 @@ def _wanted(operator: str, value: Any) -> tuple[str, bool]:
     return "a number, text, true or false", _is_scalar(value)
 
 
-def _members(name: str, value: Any) -> list[Any]:
+def _members(value: Any) -> list[Any]:
     if not isinstance(value, list | tuple) or not value or not all(_is_scalar(member) for member in cast(list[Any], value)):
-        raise wrong(f"{name}: in wants a list of numbers or texts, not {shown(value)}", remedy="write in: [a, b]")
+        raise wrong(f"in wants a list of numbers or texts, not {shown(value)}", remedy="write in: [a, b]")
     return list(cast(list[Any], value))
 
 
@@ -81,4 +76,4 @@ def checked_filter(value: Any) -> Any:
     return value
 
 
-Query = Annotated[dict[str, dict[str, Any]], BeforeValidator(checked_query)]
+Query = Annotated[dict[str, Annotated[dict[str, Any], BeforeValidator(checked_conditions)]], Field(min_length=1)]

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasterloom.errors import SpecError
@@ -88,7 +88,12 @@ AREAS = st.one_of(
 MAPPINGS = st.builds(lambda name, *parts: {"name": name} | {k: v for part in parts for k, v in part.items()}, NAMES, SOURCES, AREAS, OTHERS)
 
 
+HALF = settings(max_examples=50)
+"""Reading YAML costs milliseconds."""
+
+
 @given(MAPPINGS)
+@HALF
 def test_spec_to_mapping_to_spec(mapping: dict[str, Any]) -> None:
     spec = spec_from(mapping)
     dumped = json.loads(json.dumps(spec.model_dump(mode="json", exclude_none=True)))
@@ -101,6 +106,7 @@ def test_spec_to_mapping_to_spec(mapping: dict[str, Any]) -> None:
 
 
 @given(MAPPINGS)
+@HALF
 def test_spec_to_yaml_to_spec(mapping: dict[str, Any]) -> None:
     spec = spec_from(mapping)
     assert parse_specs(to_yaml(spec)) == (spec,)
@@ -108,6 +114,7 @@ def test_spec_to_yaml_to_spec(mapping: dict[str, Any]) -> None:
 
 
 @given(MAPPINGS, st.randoms())
+@HALF
 def test_the_order_of_keys_decides_nothing(mapping: dict[str, Any], random: Any) -> None:
     def shuffled(value: Any) -> Any:
         if isinstance(value, dict):

@@ -179,13 +179,17 @@ CASES = [
         "0 or more",
     ),
     # query and filter
-    on_base("operator", 'query: {"eo:cloud_cover": {lessThan: 20}}', "query", "lessThan is not an operator", "write lt"),
-    on_base("operator sign", 'query: {"eo:cloud_cover": {"<": 20}}', "query", "< is not an operator", "write lt"),
-    on_base("no operator", 'query: {"eo:cloud_cover": 20}', "query", "20 is not a condition", "eo:cloud_cover: {eq: 20}"),
-    on_base("operand of in", "query: {platform: {in: sentinel-2a}}", "query", "in wants a list", "in: [a, b]"),
-    on_base("operand of lt", "query: {a: {lt: [1]}}", "query", "lt wants a number or text, not [1]", "a number or text"),
-    on_base("operand of contains", "query: {a: {contains: 1}}", "query", "contains wants text", "text"),
-    on_base("empty query", "query: {}", "query", "{} is not a query", "eo:cloud_cover"),
+    on_base("operator", 'query: {"eo:cloud_cover": {lessThan: 20}}', "query.eo:cloud_cover", "lessThan is not an operator", "write lt"),
+    on_base("operator sign", 'query: {"eo:cloud_cover": {"<": 20}}', "query.eo:cloud_cover", "< is not an operator", "write lt"),
+    on_base("no operator", 'query: {"eo:cloud_cover": 20}', "query.eo:cloud_cover", "20 is not a condition", "{eq: 20}"),
+    on_base("operand of in", "query: {platform: {in: sentinel-2a}}", "query.platform", "in wants a list", "in: [a, b]"),
+    on_base("operand of lt", "query: {a: {lt: [1]}}", "query.a", "lt wants a number or text, not [1]", "a number or text"),
+    on_base("operand of contains", "query: {a: {contains: 1}}", "query.a", "contains wants text", "text"),
+    on_base(
+        "second property", "query:\n  a: {lt: 1}\n  b: {lt: true}", "query.b", "lt wants a number or text, not true", "a number", line=7
+    ),
+    on_base("text as query", "query: a < 1", "query", "a < 1 is text, wanted is a mapping", "{key: value}"),
+    on_base("empty query", "query: {}", "query", "{} has 0 members", "leave the key out"),
     on_base("deep filter", f"filter: '{'(' * 40}a = 1{')' * 40}'", "filter", "deeper than 32 parentheses", "flatter"),
     on_base("filter of numbers", "filter: 3", "filter", "3 is not a filter", "CQL2-JSON"),
     # durations, schedule

@@ -1,0 +1,103 @@
+"""Effort: what a spec says about trying, resolved; and what this version cannot do is said, not skipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rasterloom.errors import SpecError
+from rasterloom.specs.effort import AuthRef, Effort
+from rasterloom.specs.loader import spec_from
+from rasterloom.specs.resolve import effort
+
+BASE: dict[str, Any] = {"name": "a", "dataset": "earthsearch/sentinel-2-l2a"}
+
+
+def test_defaults() -> None:
+    auth = AuthRef(provider="anonymous", options=(("region", "us-west-2"),))
+    assert effort(spec_from(BASE)) == Effort(auth=auth, max_page_size=500)
+
+
+def test_everything_given() -> None:
+    stac = {"url": "https://stac.example.com", "collection": "c", "page_size": 7, "method": "GET", "headers": {"B": "${B}", "A": "x"}}
+    build = {"max_concurrent": 5, "retries": 0, "timeout": "PT1M", "on_error": "fail", "max_error_rate": 0.5, "force": True}
+    spec = spec_from(
+        {"name": "a", "stac": stac, "bands": ["x"], "build": build, "storage": {"partition_by": [], "compression": "none"},
+         "checks": [{"rows": {"min": 3}}, {"rows": {"min": 2}}, {"failed": {"max": 0.5}}, {"failed": {"max": 0.25}}],
+         "auth": {"provider": "azure", "account_name": "acc", "sas_key": "${secret.sas}", "hosts": ["a", "b"]}}
+    )  # fmt: skip
+    assert effort(spec) == Effort(
+        max_concurrent=5,
+        retries=0,
+        timeout=60.0,
+        on_error="fail",
+        max_error_rate=0.5,
+        force=True,
+        page_size=7,
+        method="GET",
+        headers=(("A", "x"), ("B", "${B}")),
+        auth=AuthRef(provider="azure", options=(("account_name", "acc"), ("hosts", "a,b"), ("sas_key", "${secret.sas}"))),
+        partition_by=(),
+        compression="none",
+        min_rows=3,
+        max_failed=0.25,
+    )
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        ({"provider": "aws", "profile": "me"}, {"profile": "me", "region": "us-west-2", "requester_pays": "true"}),
+        ({"provider": "aws", "region": "eu-west-1", "requester_pays": False}, {"region": "eu-west-1", "requester_pays": "false"}),
+        ({"provider": "anonymous"}, {"region": "us-west-2"}),
+        (
+            {"provider": "custom", "custom": {"object": "m:f", "params": {"b": 1, "a": 2}}},
+            {"object": "m:f", "params": '{"a":2,"b":1}', "region": "us-west-2"},
+        ),
+    ],
+)  # fmt: skip
+def test_the_spec_goes_before_what_the_catalog_knows(auth: dict[str, Any], expected: dict[str, str]) -> None:
+    found = effort(spec_from({"name": "a", "dataset": "earthsearch/naip", "auth": auth})).auth
+    assert (found.provider, dict(found.options)) == (auth["provider"], expected)
+
+
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("https://stac.example.com/v1", False),
+        ("https://8.8.8.8/v1", False),
+        ("http://stac.example.com/v1", True),
+        ("https://localhost:8080", True),
+        ("http://127.0.0.1:7930", True),
+        ("https://10.0.0.7/stac", True),
+        ("https://[::1]/stac", True),
+        ("https://169.254.169.254/latest", True),
+    ],
+)
+def test_private_hosts_are_open_only_where_the_api_is_one(url: str, private: bool) -> None:
+    spec = spec_from({"name": "a", "stac": {"url": url, "collection": "c"}, "bands": ["x"]})
+    assert effort(spec).allow_private_hosts == private
+
+
+def test_private_hosts_can_be_opened() -> None:
+    assert effort(spec_from(BASE | {"build": {"allow_private_hosts": True}})).allow_private_hosts
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ({"reads": {"mean": {"kind": "composite"}}}, "reads"),
+        ({"run": {"runner": "dask"}}, "run.runner"),
+        ({"checks": [{"coverage": {"min": 0.9}}]}, "checks"),
+        ({"freshness": {"warn_after": "P3D"}}, "freshness"),
+        ({"refresh": {"deleted": "drop"}}, "refresh.deleted"),
+    ],
+)
+def test_what_cannot_be_done_yet_is_said(keys: dict[str, Any], path: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        effort(spec_from(BASE | keys))
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert "this version cannot do it yet" in problem.message
+    assert problem.remedy
