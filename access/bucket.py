@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
@@ -61,7 +61,7 @@ class BucketWorkspace(Workspace):
                 raise Occupied(f"{self._name(key)} exists") from error
 
     @contextmanager
-    def open_writer(self, key: str) -> Iterator[BinaryIO]:
+    def open_writer(self, key: str) -> Generator[BinaryIO]:
         """Parts go up as they fill; the object appears on close. A part that fails leaves nothing visible."""
         with translated(self._name(key)):
             writer = obstore.open_writer(self.store, checked(key), buffer_size=_WRITE_BUFFER, max_concurrency=2)

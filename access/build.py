@@ -122,7 +122,12 @@ def _answering(job: Job, shard: Shard, item: dict[str, Any], tally: _Tally) -> I
 
 def _meets(scene: Scene) -> Callable[[Box], bool]:
     """Whether a scene's footprint meets a cell, judged as the server and `answers` do: by its geometry."""
-    return lambda cell: meets(area_of(cell, None), shapely.from_wkb(scene.geometry), scene.bbox)
+
+    def meets_cell(cell: Box) -> bool:
+        area = area_of(cell, None)
+        return area is None or meets(area, shapely.from_wkb(scene.geometry), scene.bbox)
+
+    return meets_cell
 
 
 def index_batch(

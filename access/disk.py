@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextmanager
-def disk_errors(path: Path | str) -> Iterator[None]:
+def disk_errors(path: Path | str) -> Generator[None]:
     """Translate OSError to our errors, with the path and what to do about it."""
     try:
         yield
@@ -89,7 +89,7 @@ class LocalWorkspace(Workspace):
             sync_directory(path.parent)
 
     @contextmanager
-    def open_writer(self, key: str) -> Iterator[BinaryIO]:
+    def open_writer(self, key: str) -> Generator[BinaryIO]:
         path = self.local_path(key)
         with disk_errors(path):
             _make_directories(path.parent)

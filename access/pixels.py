@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import obstore
@@ -133,4 +133,4 @@ def _inside(shape: BaseGeometry, affine: Affine, window: Window) -> NDArray[np.b
     a, b, c, d, e, f = affine
     cols, rows = np.meshgrid(np.arange(window.width) + 0.5, np.arange(window.height) + 0.5)
     shapely.prepare(shape)
-    return cast("NDArray[np.bool_]", shapely.contains_xy(shape, a * cols + b * rows + c, d * cols + e * rows + f))
+    return shapely.contains_xy(shape, a * cols + b * rows + c, d * cols + e * rows + f)

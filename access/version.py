@@ -20,9 +20,9 @@ from rasterloom.access.parquet import PartFile, writer_options
 from rasterloom.errors import SpecError
 from rasterloom.raster.order import hilbert
 
-BLOCK_BYTES = 48 * 1024 * 1024
+BLOCK_BYTES = 32 * 1024 * 1024
 """Arrow bytes that one partition holds before they are sorted and written."""
-TOTAL_BYTES = 96 * 1024 * 1024
+TOTAL_BYTES = 64 * 1024 * 1024
 """Arrow bytes that all partitions hold together before the largest is written."""
 OPEN_FILES = 64
 _PARTS = {"year": pc.year, "month": pc.month}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -104,9 +104,9 @@ def _geometry(value: Any) -> BaseGeometry:
         if isinstance(value, BaseGeometry):
             return value
         if isinstance(value, bytes):
-            return cast(BaseGeometry, shapely.from_wkb(value))
+            return shapely.from_wkb(value)
         document = json.loads(value) if isinstance(value, str) else dict(value)
-        return cast(BaseGeometry, shapely.from_geojson(json.dumps(document.get("geometry", document))))
+        return shapely.from_geojson(json.dumps(document.get("geometry", document)))
     except (shapely.errors.GEOSException, ValueError, AttributeError) as error:
         raise SpecError(f"not a geometry: {str(value)[:80]}: {error}", remedy="give a bbox, a shapely geometry, GeoJSON or WKB") from error
 
