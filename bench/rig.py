@@ -21,8 +21,6 @@ HERE = Path(__file__).resolve().parent
 BBOX = (5.0, 40.0, 30.0, 60.0)
 """west, south, east, north in degrees: all scenes."""
 DATES = ("2024-01-01", "2024-12-31")
-AOI = (12.02, 45.985, 12.06, 46.005)
-"""Inside the noisy pixels of both templates."""
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,12 @@ NOISE = 2048
 """Pixels of real (noisy) data along each side, at the upper left corner; the rest of a template is nodata."""
 SIZE = 10980
 ZONES = (32632, 32633)
-ORIGIN_X = {32632: 699960.0, 32633: 199980.0}
+ORIGIN_X = {32632: 699960.0, 32633: 240000.0}
 ORIGIN_Y = 5100000.0
-FOOTPRINT = {32632: (11.57, 45.0, 12.98, 46.02), 32633: (11.13, 45.0, 12.55, 46.02)}
-"""west, south, east, north in degrees, roughly: both zones hold the same piece of Earth."""
+FOOTPRINT = {32632: (11.54, 44.99, 13.0, 46.03), 32633: (11.64, 45.01, 13.1, 46.04)}
+"""west, south, east, north in degrees: both zones hold the same piece of Earth."""
+PIXELS = (11.7, 45.92, 11.78, 45.95)
+"""west, south, east, north in degrees, inside the noise of both templates."""
 TILE_OFFSETS, TILE_BYTE_COUNTS = 324, 325
 SWATH_EDGES = 0.4
 """Share of the scenes that a swath's edge runs through."""
@@ -177,7 +179,8 @@ def scene_id(number: int) -> str:
 def item(number: int, scenes: int, bands: int, base: str) -> dict[str, Any]:
     """A STAC item with the properties, and about the size, of one of Earth Search's."""
     zone, day, sid = zone_of(number), when(number, scenes), scene_id(number)
-    west, south, east, north = (round(v + (number // 2 % 40) * 0.3 * (i % 2 == 0), 6) for i, v in enumerate(FOOTPRINT[zone]))
+    shift = 0.3 * (number // 2 % 40) if number >= REAL_SCENES else 0.0
+    west, south, east, north = (round(v + shift * (i % 2 == 0), 6) for i, v in enumerate(FOOTPRINT[zone]))
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     return {
         "type": "Feature",

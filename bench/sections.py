@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 import scenes
-from rig import AOI, Rig, Server, parquet_bytes, serving, workspace
+from rig import Rig, Server, parquet_bytes, serving, workspace
 
 Run = dict[str, Any]
 HEADER_SIDES: Mapping[str, tuple[str, float, dict[str, Any]]] = {
@@ -123,9 +123,9 @@ def _reads(rig: Rig, server: Server, side: str, uri: str, bands: Mapping[str, st
     band = next(iter(bands))
     ids = [scenes.scene_id(number) for number in range(scenes.REAL_SCENES)]
     server.control("reset")
-    found = rig.side(side, "window", uri=uri, ids=ids, bbox=AOI, bands=[band])
+    found = rig.side(side, "window", uri=uri, ids=ids, bbox=scenes.PIXELS, bands=[band])
     requests = server.control("stats").get("file_requests", 0)
-    right = rig.side("rasterio", "window", urls=[f"{server.base}/files/{sid}/{band}.tif" for sid in ids], bbox=AOI)
+    right = rig.side("rasterio", "window", urls=[f"{server.base}/files/{sid}/{band}.tif" for sid in ids], bbox=scenes.PIXELS)
     if not found or not right:
         return {}
     return {
