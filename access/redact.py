@@ -28,6 +28,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # abfs://container@account is no user info, unless it has a password
     (re.compile(r"(\babfss?://[^\s/?#\"'<>:@]*):[^\s/?#\"'<>]*@"), r"\1@"),
     (re.compile(rf"((?:[?&;]|%3F|%26|%253F|%2526)(?:{_SAS}|{_NAMED})(?:=|%3D|%253D))[^\s&;\"'<>]+", re.IGNORECASE), rf"\1{REDACTED}"),
+    (re.compile(r"\b((?:x-(?:amz|goog|ms)-[a-z0-9-]+|sig|signature)(?:=|%3D))[^\s&;\"'<>]+", re.IGNORECASE), rf"\1{REDACTED}"),
     (re.compile(r"\b((?:bearer|basic|sharedkey|sharedaccesssignature|aws4-hmac-sha256)\s+)[^\s\"',}]+", re.IGNORECASE), rf"\1{REDACTED}"),
     (
         re.compile(

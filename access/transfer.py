@@ -12,7 +12,6 @@ import requests
 from rasterloom.access.hosts import DEADLINE, LONGEST_WAIT, Gate, backoff_seconds, retry_after_seconds
 from rasterloom.access.stores import CONNECT_TIMEOUT, Located
 from rasterloom.access.translate import FOREIGN, Fault, Kind, fault_of, http_status, raised, summary
-from rasterloom.errors import Unreadable
 from rasterloom.specs.effort import Effort
 
 WHOLE_FILE = 1 << 20
@@ -45,11 +44,8 @@ class Transfer:
         """Bytes 0..end; a small file whole, where its server cannot do ranges. Raises as `range`."""
         try:
             return self.range(0, end)
-        except (Unreadable, *FOREIGN) as error:
-            reason = error.reason if isinstance(error, Unreadable) else fault_of(error).reason
-            if reason != _SHORT.reason:
-                raise
-            whole = self._whole()
+        except FOREIGN as error:
+            whole = self._whole() if fault_of(error).reason == _SHORT.reason else None
             if whole is None:
                 raise
             return whole
