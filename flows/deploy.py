@@ -9,11 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import serve as serve_deployments
+from prefect.client.orchestration import get_client
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
+from rasterloom.access.redact import redact
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.flows.build import build
 from rasterloom.specs.durations import parse_duration
@@ -46,8 +49,9 @@ def deploy(
     """
     deployments = [deployment_of(spec, work_pool=work_pool, workspace=workspace, tags=tags) for spec in specs]
     _need_server()
+    _need_pool(work_pool)
     with temporary_settings({"deployments.clear_schedules_on_empty": True}):
-        return tuple(_applied(deployment, work_pool) for deployment in deployments)
+        return tuple(_applied(deployment) for deployment in deployments)
 
 
 def serve(specs: Iterable[CollectionSpec], *, workspace: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> None:
@@ -95,13 +99,25 @@ def described(spec: CollectionSpec) -> str:
     return "\n".join(["```yaml", *lines, "```"])
 
 
-def _applied(deployment: RunnerDeployment, work_pool: str) -> Deployed:
+def _applied(deployment: RunnerDeployment) -> Deployed:
     try:
         identity = deployment.apply(schedules=None if deployment.schedules else [])
-    except DeploymentApplyError as error:
-        remedy = f"make the work pool: prefect work-pool create {work_pool} --type process"
-        raise SpecError(f"the server refuses {deployment.name}: {error}", remedy=remedy) from error
+    except (DeploymentApplyError, PrefectHTTPStatusError) as error:
+        message = f"the server refuses the deployment {deployment.name}: {redact(str(error))}"
+        raise Unavailable(
+            message, remedy="look at the server's log; its version and that of the prefect package here should be the same"
+        ) from error
     return Deployed(name=deployment.full_name, id=str(identity), scheduled=bool(deployment.schedules))
+
+
+def _need_pool(name: str) -> None:
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_work_pool(name)
+    except ObjectNotFound as error:
+        raise SpecError(
+            f"the server has no work pool {name!r}", remedy=f"make it: prefect work-pool create {name} --type process"
+        ) from error
 
 
 def _need_server() -> None:

@@ -1,0 +1,79 @@
+"""The files of deployments/: what Prefect itself says of them, and that nothing secret is in them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import prefect
+import pytest
+import yaml
+from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, WorkPoolConfig
+from prefect.settings import Settings
+
+from rasterloom.flows.build import build
+from rasterloom.specs.loader import spec_from
+from rasterloom.specs.plan import make_plan
+
+
+@pytest.fixture(scope="module")
+def document(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((root / "deployments/prefect.yaml").read_text())
+
+
+def test_prefect_takes_its_file_and_ignores_nothing_in_it(document: dict[str, Any]) -> None:
+    """Prefect's model ignores keys that it does not know, so they are compared here."""
+    model = PrefectYamlModel.model_validate(document)
+    assert len(model.deployments) == len(document["deployments"]) == 2
+    for deployment in document["deployments"]:
+        assert set(deployment) <= set(DeploymentConfig.model_fields)
+        assert set(deployment["work_pool"]) <= set(WorkPoolConfig.model_fields)
+
+
+def test_every_deployment_runs_our_flow_with_a_spec_that_can_be_planned(document: dict[str, Any]) -> None:
+    for deployment in document["deployments"]:
+        assert deployment["entrypoint"] == f"{build.fn.__module__}.{build.fn.__name__}"
+        assert set(deployment["parameters"]) <= set(build.parameters.properties)
+        spec = spec_from(deployment["parameters"]["spec"])
+        assert spec.name == deployment["name"]
+        assert make_plan(spec, now=datetime(2026, 1, 1, tzinfo=UTC)).shards
+
+
+def settings_of(root: Path) -> dict[str, str]:
+    lines = (root / "deployments/prefect.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_the_settings_are_read_by_prefect_and_close_the_server(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in settings_of(root).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    known = settings.to_environment_variables(exclude_unset=True)
+    assert settings.server.api.csrf_protection_enabled
+    assert settings.server.api.cors_allowed_origins == "http://127.0.0.1:4200"
+    assert settings.server.api.host == "127.0.0.1"
+    assert settings.server.analytics_enabled is False
+    assert settings.results.default_serializer == "json"
+    assert not [name for name in settings_of(root) if name.startswith("PREFECT_") and name not in known]
+
+
+def test_no_password_stands_in_the_files(root: Path) -> None:
+    compose = yaml.safe_load((root / "deployments/docker-compose.yaml").read_text())
+    for service in compose["services"].values():
+        for name, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|AUTH|CONNECTION", name):
+                assert "${" in value
+    for name in settings_of(root):
+        assert "AUTH_STRING" not in name
+
+
+def test_the_containers_have_the_prefect_that_the_project_asks_for(root: Path) -> None:
+    compose = yaml.safe_load((root / "deployments/docker-compose.yaml").read_text())
+    images = {service["image"] for name, service in compose["services"].items() if name != "database"}
+    (image,) = images
+    wanted = re.search(r'"prefect>=([0-9.]+),', (root / "pyproject.toml").read_text())
+    assert wanted
+    assert image.startswith(f"prefecthq/prefect:{wanted[1]}-")
+    assert prefect.__version__ >= wanted[1]
