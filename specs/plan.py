@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from rasterloom.errors import Problem, SpecError
@@ -82,7 +82,8 @@ def owns(
     *,
     meets: Meets | None = None,
 ) -> bool:
-    """Whether `shard` is the one that yields a scene: the window that holds its instant, there the first cell that it meets.
+    """Whether `shard` is the one of the plan's `shards` that yields a scene: the window that holds its instant, there the
+    first cell that it meets.
 
     A scene with a time span may begin before the question: the first window owns it; likewise the last one at the end.
     `meets` judges as the search does, by the geometry: a cell that meets the bounding box alone would own a scene that its
@@ -93,8 +94,8 @@ def owns(
         return False
     if shard.cell is None:
         return True
-    rivals = (other for other in shards if other.dates == shard.dates and other.index < shard.index)
-    return meets(shard.cell) and not any(other.cell is not None and meets(other.cell) for other in rivals)
+    earlier = takewhile(lambda other: other.dates == shard.dates, (shards[index] for index in range(shard.index - 1, -1, -1)))
+    return meets(shard.cell) and not any(other.cell is not None and meets(other.cell) for other in earlier)
 
 
 def meets_bbox(west: float, south: float, east: float, north: float) -> Meets:

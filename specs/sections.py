@@ -168,7 +168,7 @@ class AuthSpec(Section):
     service_account: Text | None = None
     """Path of a Google service-account file."""
     username: Text | None = None
-    """Reference only."""
+    """Earthdata user."""
     password: Text | None = None
     """Reference only."""
     token: Text | None = None
