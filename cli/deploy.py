@@ -22,6 +22,6 @@ def serve(args: Namespace) -> int:
     specs = specs_of(args)
     names = [spec.name for spec in specs]
     note(f"serving {', '.join(names)}; stop with Ctrl-C")
-    answer(args, {"serving": names}, "")
     deployments.serve(specs, workspace=args.workspace)
+    answer(args, {"served": names}, "")
     return 0

@@ -62,10 +62,11 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
 
 
 def pairs(values: Mapping[str, object], *, parts: str = ", ") -> str:
-    """`key  value` lines, keys padded to one width; lists joined with `parts`, pairs without a value left out."""
+    """`key  value` lines, keys padded to one width; lists joined with `parts`, further lines below the first, empty values left out."""
     shown = {key: _joined(value, parts) for key, value in values.items() if value not in (None, "", (), [])}
     width = max(map(len, shown), default=0)
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in shown.items())
+    below = "\n" + " " * (width + 2)
+    return "\n".join(f"{key:<{width}}  {value.replace(chr(10), below)}" for key, value in shown.items())
 
 
 def _joined(value: object, parts: str) -> str:

@@ -15,10 +15,11 @@ from rasterloom.cli.specs import specs_of
 from rasterloom.specs.identity import question_to_json
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.plan import make_plan, stac_datetime
-from rasterloom.specs.question import Box, Plan
+from rasterloom.specs.question import Box, Interval, Plan
 from rasterloom.specs.resolve import effort
 
 SHARDS_SHOWN = 24
+"""Of a plan with more, the first ones."""
 
 
 def plan(args: Namespace) -> int:
@@ -44,8 +45,7 @@ def _planned(args: Namespace, spec: CollectionSpec) -> tuple[dict[str, Any], str
 def _text(made: Plan, decision: Decision, workspace: str) -> str:
     states = Counter(state.state for state in decision.shards)
     facts = {
-        made.name: f"{decision.action}: {decision.reason}",
-        "differs in": "\n            ".join(decision.differences),
+        "differs in": "\n".join(decision.differences),
         "workspace": workspace,
         "committed": f"version {decision.ref.version}, {decision.ref.rows:,} scenes, {decision.ref.uri}" if decision.ref else "",
         "source": f"{made.question.source.collection} of {made.question.source.url}",
@@ -54,7 +54,7 @@ def _text(made: Plan, decision: Decision, workspace: str) -> str:
         "requests": f"{_count(decision.pages)} search pages, {_count(decision.headers)} headers",
         "fingerprint": made.fingerprint[:16],
     }
-    return f"{pairs(facts)}\n\n{_shards(decision)}"
+    return f"{made.name}: {decision.action}: {decision.reason}\n{pairs(facts)}\n\n{_shards(decision)}"
 
 
 _STATES = {"cached": "remembered", "closed": "closed, not searched yet", "open": "open, searched by every run"}
@@ -73,9 +73,14 @@ def _shards(decision: Decision) -> str:
         for state in decision.shards[:SHARDS_SHOWN]
     ]
     more = len(decision.shards) - len(rows)
-    return table(rows, ("SEARCH", "DATES", "CELL", "STATE", "SCENES", "HEADERS")) + (
+    return table(rows, ("SEARCH", "FROM/BEFORE", "CELL", "STATE", "SCENES", "HEADERS")) + (
         f"\n... and {more:,} more (see --json)" if more else ""
     )
+
+
+def _dates(dates: Interval) -> str:
+    """From the first instant to the first one after, days where they are whole."""
+    return stac_datetime(dates).replace("T00:00:00Z", "")
 
 
 def _cell(cell: Box | None) -> str:

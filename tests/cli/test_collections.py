@@ -146,7 +146,7 @@ def test_plan_of_the_same_is_reuse(built: Stand, workspace: Path, answered: Any,
     (plan,) = document["plans"]
     assert (plan["decision"]["action"], plan["decision"]["pages"], plan["decision"]["headers"]) == ("reuse", 0, 0)
     assert main(["plan", str(built.home.spec), "--workspace", str(workspace)]) == 0
-    assert f"{NAME}   reuse: " in capsys.readouterr().out
+    assert f"{NAME}: reuse: " in capsys.readouterr().out
     assert files(workspace) == before
     assert built.provider.count == asked
 
@@ -166,7 +166,7 @@ def test_plan_of_another_question_is_a_rebuild_that_names_it(
 ) -> None:
     assert main(["plan", str(built.home.spec), "--set", override, "--workspace", str(workspace)]) == 0
     text = capsys.readouterr().out
-    assert f"{NAME}   rebuild: " in text
+    assert f"{NAME}: rebuild: " in text
     (line,) = [line for line in text.splitlines() if line.startswith("differs in")]
     assert field in line
 

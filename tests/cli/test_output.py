@@ -37,7 +37,7 @@ def test_a_table_without_rows_is_its_header() -> None:
 
 
 def test_pairs_leave_out_what_is_not_there() -> None:
-    assert pairs({"a": 1, "long": ("x", "y"), "none": None, "empty": ""}) == "a     1\nlong  x, y"
+    assert pairs({"a": 1, "long": ("x", "y"), "none": None, "empty": "", "two": "1\n2"}) == "a     1\nlong  x, y\ntwo   1\n      2"
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (17_040_000, "17.0 MB"), (3e9, "3.0 GB")])

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
 
 from rasterloom.cli.main import main
 from rasterloom.demo.home import NAME
@@ -32,3 +34,25 @@ def test_run_builds_what_it_can_and_ends_with_the_first_error(stand: Stand, tmp_
     assert main([word for word in words if word != "--json"]) == 5
     assert f"{NAME}: unchanged, 6 scenes" in capsys.readouterr().out
     assert stand.provider.count.ranges == asked.ranges
+
+
+@pytest.mark.parametrize("command", ["deploy", "serve"])
+def test_schedules_need_a_server(command: str, stand: Stand, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert main([command, str(stand.home.spec), "--json"]) == 4
+    seen = capsys.readouterr()
+    assert json.loads(seen.out)["error"]["kind"] == "Unavailable"
+    assert "prefect server start" in seen.err
+
+
+def test_deploy_registers_every_spec(stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "two.yaml"
+    text = stand.home.spec.read_text()
+    path.write_text(f"{text}---\n{text.replace(NAME, 'nightly')}schedule: {{cron: '0 3 * * *'}}\n")
+    with prefect_test_harness(server_startup_timeout=120):
+        with get_client(sync_client=True) as client:
+            client.request("POST", "/work_pools/", json={"name": "fields", "type": "process"})
+        assert main(["deploy", str(path), "--work-pool", "fields", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["deployments"]
+    assert [first["name"], second["name"]] == [f"build-collection/{NAME}", "build-collection/nightly"]
+    assert [first["scheduled"], second["scheduled"]] == [False, True]
