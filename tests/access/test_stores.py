@@ -255,3 +255,16 @@ def test_retries_have_a_budget() -> None:
     for _ in range(10_000):
         gate.answered()
     assert gate.may_retry()
+
+
+def test_a_bucket_behind_an_endpoint() -> None:
+    """The requests themselves, as an S3-compatible service sees them: path style, signed only where credentials are given."""
+    with RangeServer({"/bucket/a b+c.tif": b"data"}) as server:
+        anonymous = stores("https://8.8.8.8", endpoint=server.url, region="us-west-2")
+        keys = {"access_key_id": "me", "secret_access_key": "x", "requester_pays": "true"}
+        signed = stores("https://8.8.8.8", "aws", endpoint=server.url, region="us-west-2", **keys)
+        assert read("s3://bucket/a b+c.tif", anonymous) == read("s3://bucket/a b+c.tif", signed) == b"data"
+        first, second = server.log
+    assert "authorization" not in first.headers
+    assert second.headers["x-amz-request-payer"] == "requester"
+    assert second.headers["authorization"].startswith("AWS4-HMAC-SHA256")
