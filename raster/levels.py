@@ -20,6 +20,8 @@ MAX_TILE_BYTES = 256 << 20
 """Decoded bytes of one block."""
 FAR = 1 << 62
 """Bytes: no file is longer, where its length is not known."""
+MAX_CODE = 0xFFFF
+"""TIFF spells codes as SHORT; some writers use wider types for them."""
 INT64 = np.dtype(np.int64)
 CHOPPED_STRIP = 8192
 """Bytes: libtiff's STRIP_SIZE_DEFAULT."""
@@ -57,6 +59,8 @@ def samples_of(tags: Tags) -> Samples:
 def _samples(bits: Numbers, formats: Numbers, count: int, planar: int, photometric: int) -> Samples:
     if not 1 <= count <= fields.MAX_SAMPLES:
         raise Unreadable(f"SamplesPerPixel {count} is not in 1..{fields.MAX_SAMPLES}", reason="samples")
+    if photometric > MAX_CODE:
+        raise Unreadable(f"PhotometricInterpretation {photometric} is more than {MAX_CODE}", reason="code")
     if planar not in (1, 2):
         raise Unreadable(f"PlanarConfiguration {planar} is neither 1 (chunky) nor 2 (separate)", reason="samples")
     width = _uniform(bits, count, "BitsPerSample")
@@ -93,6 +97,14 @@ def sample_format_of(dtype: str) -> tuple[int, int]:
     return 8 * kind.itemsize, {"u": 1, "i": 2, "f": 3, "c": 6}[kind.kind]
 
 
+def codes_of(tags: Tags, tag: int) -> tuple[int, ...] | None:
+    """The values of a tag that holds codes, or None without it."""
+    values = tags.get(tag)
+    if values is not None and max(values) > MAX_CODE:
+        raise Unreadable(f"tag {tag} ({fields.RULES[tag].name}) holds {max(values)}, more than {MAX_CODE}", reason="code")
+    return values
+
+
 def level_of(tags: Tags, samples: Samples, size: int | None, budget: list[int]) -> Level:
     """The level that `tags` describe. `budget` holds the tiles that all levels of the file may still have.
 
@@ -116,6 +128,8 @@ def level_of(tags: Tags, samples: Samples, size: int | None, budget: list[int]) 
     if compression == 1 and expected == 1 and not tiled and samples.planar == 1 and offsets[0]:
         tile_height, offsets, counts = _chopped(raw // tile_height, (tile_height, height), offsets, counts)
     predictor = tags.get(fields.PREDICTOR, 1)
+    if compression > MAX_CODE or predictor > MAX_CODE:
+        raise Unreadable(f"Compression {compression} or Predictor {predictor} is more than {MAX_CODE}", reason="code")
     return Level(
         width=width,
         height=height,

@@ -12,7 +12,7 @@ from rasterloom.raster.buffer import Buffer, NeedMore
 from rasterloom.raster.geokeys import NOWHERE, affine_of, georeference
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.ifd import Directories, Tags, read_directories
-from rasterloom.raster.levels import Samples, level_of, samples_of
+from rasterloom.raster.levels import Samples, codes_of, level_of, samples_of
 from rasterloom.raster.metadata import nodata_of, scales_of
 
 __all__ = ["Buffer", "NeedMore", "header_of", "read_header"]
@@ -59,7 +59,7 @@ def header_of(found: Directories, size: int | None) -> Header:
         samples_per_pixel=samples.count,
         planar_configuration=samples.planar,
         photometric=samples.photometric,
-        extra_samples=tags.get(fields.EXTRA_SAMPLES),
+        extra_samples=codes_of(tags, fields.EXTRA_SAMPLES),
         transform=transform,
         pixel_scale=tags.get(fields.PIXEL_SCALE),
         tiepoint=tags.get(fields.TIEPOINT),
@@ -69,7 +69,7 @@ def header_of(found: Directories, size: int | None) -> Header:
         scales=scales,
         offsets=offsets,
         jpeg_tables=tags.get(fields.JPEG_TABLES),
-        lerc_parameters=tags.get(fields.LERC_PARAMETERS),
+        lerc_parameters=codes_of(tags, fields.LERC_PARAMETERS),
         ycbcr_subsampling=_subsampling(tags, samples),
         header_end=found.end,
         size=size,
@@ -79,7 +79,7 @@ def header_of(found: Directories, size: int | None) -> Header:
 def _subsampling(tags: Tags, samples: Samples) -> tuple[int, int] | None:
     if samples.photometric != 6:
         return None
-    horizontal, *vertical = tags.get(fields.YCBCR_SUBSAMPLING, (2, 2))
+    horizontal, *vertical = codes_of(tags, fields.YCBCR_SUBSAMPLING) or (2, 2)
     return horizontal, vertical[0] if vertical else horizontal
 
 
