@@ -81,17 +81,20 @@ def _unexecutable_question(spec: CollectionSpec) -> Iterator[Problem]:
 
 
 def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
-    if spec.reads:
-        yield Problem(path="reads", message=f"`reads` is valid, but {_LATER}", remedy="remove it, and read with `rasterloom.load(...)`")
-    if spec.run.runner != "threads":
-        message = f"the runner {spec.run.runner} is valid, but {_LATER}"
-        yield Problem(path="run.runner", value=spec.run.runner, message=message, remedy="write threads")
-    if any(check.coverage for check in spec.checks):
-        yield Problem(path="checks", message=f"the check `coverage` is valid, but {_LATER}", remedy="use `rows` and `failed`")
-    if spec.freshness is not None:
-        yield Problem(path="freshness", message=f"`freshness` is valid, but {_LATER}", remedy="remove it")
-    if spec.refresh.deleted == "drop":
-        yield Problem(path="refresh.deleted", value="drop", message=f"`deleted: drop` is valid, but {_LATER}", remedy="write keep")
+    """What would be ignored is refused: a check or a copy that silently does not happen is worse than none."""
+    refused = (
+        (bool(spec.reads), "reads", "", "remove it, and read with `rasterloom.load(...)`"),
+        (bool(spec.export), "export", "", "remove it, and copy with `rasterloom export NAME URI`"),
+        (spec.run.runner != "threads", "run.runner", spec.run.runner, "write threads"),
+        (bool(spec.run.limits), "run.limits", "", "remove it, and lower build.max_concurrent"),
+        (any(check.coverage for check in spec.checks), "checks", "coverage", "use `rows` and `failed`"),
+        (spec.freshness is not None, "freshness", "", "remove it"),
+        (spec.refresh.deleted == "drop", "refresh.deleted", "drop", "write keep"),
+    )
+    for asked, path, value, remedy in refused:
+        if asked:
+            what = f"{path}: {value}" if value else path
+            yield Problem(path=path, value=value, message=f"`{what}` is valid, but {_LATER}", remedy=remedy)
 
 
 def _entry(spec: CollectionSpec) -> catalog.Dataset | None:

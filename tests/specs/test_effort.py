@@ -90,6 +90,8 @@ def test_private_hosts_can_be_opened() -> None:
         ({"reads": {"mean": {"kind": "composite"}}}, "reads"),
         ({"run": {"runner": "dask"}}, "run.runner"),
         ({"checks": [{"coverage": {"min": 0.9}}]}, "checks"),
+        ({"export": [{"to": "s3://b/x"}]}, "export"),
+        ({"run": {"limits": {"h.example": 4}}}, "run.limits"),
         ({"freshness": {"warn_after": "P3D"}}, "freshness"),
         ({"refresh": {"deleted": "drop"}}, "refresh.deleted"),
     ],

@@ -76,9 +76,7 @@ OTHERS = some(
     refresh=some(lookback=st.sampled_from(["P45D", "P0D"])),
     storage=some(partition_by=st.sampled_from([[], ["year"], ["year", "month"]]), compression=st.sampled_from(["zstd", "none"])),
     checks=st.lists(st.sampled_from([{"rows": {"min": 1}}, {"failed": {"max": 0.5}}]), max_size=3),
-    export=st.lists(st.builds(lambda place: {"to": place}, st.sampled_from(["out", "s3://b/x"])), max_size=2),
     schedule=st.sampled_from([{"cron": "0 6 * * *", "timezone": "Europe/Berlin"}, {"interval": "P1D", "active": False}]),
-    run=some(limits=st.dictionaries(TEXTS, st.integers(1, 9), max_size=2)),
 )
 AREAS = st.one_of(
     st.just({}),
