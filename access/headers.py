@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import BinaryIO, cast
@@ -240,7 +240,10 @@ class _Reading:
             self._begin_again()
         else:
             self._buffer.add(self._start, part.data)
-        return replace(_header_of(self._buffer), etag=part.etag, size=part.size)
+        header = _header_of(self._buffer)
+        # nobody has seen the header yet; a copy of all its fields would cost as much as reading one directory
+        object.__setattr__(header, "etag", part.etag)
+        return header
 
     def _begin_again(self) -> None:
         """The file was replaced between two requests; raises `NeedMore`, or `Unreadable` the second time."""
