@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import uuid
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
@@ -32,6 +33,7 @@ class BucketWorkspace(Workspace):
     def __init__(self, store: ObjectStore, uri: str) -> None:
         self.store = store
         self.uri = uri.rstrip("/")
+        self._probed = False
 
     @classmethod
     def at(cls, uri: str, options: Mapping[str, str]) -> BucketWorkspace:
@@ -54,6 +56,27 @@ class BucketWorkspace(Workspace):
 
     def create(self, key: str, data: bytes) -> None:
         """Occupied may be our own earlier answer that was lost: read back."""
+        self._probe()
+        self._create(key, data)
+
+    def _probe(self) -> None:
+        """Once per workspace: some look-alikes of S3 ignore the condition in silence, and would let two commits have one number."""
+        if self._probed:
+            return
+        key = f"_cache/probes/{uuid.uuid4().hex}"
+        try:
+            self._create(key, b"1")
+            self._create(key, b"2")
+        except Occupied:
+            self._probed = True
+        self.delete(key)
+        if not self._probed:
+            raise SpecError(
+                f"{self.uri}: this object store ignores 'create only if absent', so two builds could overwrite each other",
+                remedy="choose a store with conditional writes (S3, GCS, Azure, a recent MinIO or Ceph), or a local workspace",
+            )
+
+    def _create(self, key: str, data: bytes) -> None:
         with translated(self._name(key)):
             try:
                 obstore.put(self.store, checked(key), data, mode="create", use_multipart=False)

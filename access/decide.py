@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rasterloom.access.commits import Commit, checked_name, collection_ref, latest, version_key
 from rasterloom.access.files import Workspace
 from rasterloom.access.refs import to_json
-from rasterloom.access.staging import needs_retry, read_batch_ref, read_search, search_key
+from rasterloom.access.staging import find_batch_ref, needs_retry, read_search, search_key
 from rasterloom.access.values import CollectionRef, ItemsRef, SearchRef
 from rasterloom.specs.identity import differences, question_to_json
 from rasterloom.specs.plan import shard_key
@@ -92,7 +92,7 @@ def _missing_headers(workspace: Workspace, known: SearchRef) -> int:
 
 
 def _missing(workspace: Workspace, items: ItemsRef) -> int:
-    staged = read_batch_ref(workspace, items)
+    staged = find_batch_ref(workspace, items)
     if staged is None:
         return items.assets
     return len({failure.href for failure in staged.failures if failure.retryable}) if needs_retry(staged) else 0

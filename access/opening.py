@@ -61,6 +61,8 @@ def open_collection(uri: str, workspace: str | None = None) -> Opened:
     if is_name and (workspace is not None or not Path(place).exists()):
         return _by_name(open_workspace(workspace), place)
     root, _, last = place.rpartition("/") if is_remote(place) else ("", "", "")
+    if root.endswith(":/"):
+        raise SpecError(f"{uri} is a bucket, not a collection", remedy="give the prefix of a collection in it")
     home, key = (open_workspace(root), last) if root else _local(place)
     commit = latest(home, key) if _NAME.fullmatch(key) else None
     if commit is not None:

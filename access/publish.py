@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import platform
@@ -104,11 +105,12 @@ def _write_version(
 
 
 def _tables(workspace: Workspace, batches: Sequence[BatchRef], shape: Shape) -> Iterator[pa.Table]:
-    """Rows of the batches with typed properties, each (collection, id) once: shards may share an item whose datetime was changed."""
-    seen: set[int] = set()
+    """Rows of the batches with typed properties, each id once: two shards may both see an item whose datetime was changed meanwhile."""
+    seen: set[bytes] = set()
     for batch in batches:
         table = read_records(workspace, batch)
-        keys = [hash(key) for key in zip(table["collection"].to_pylist(), table["id"].to_pylist(), strict=True)]
+        # 16 bytes a row, whatever the length of the ids.
+        keys = [hashlib.blake2b(name.encode(), digest_size=16).digest() for name in table["id"].to_pylist()]
         new = [key not in seen for key in keys]
         seen.update(keys)
         yield shape.typed(table if all(new) else table.filter(pa.array(new)))

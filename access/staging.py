@@ -101,13 +101,19 @@ def write_batch(workspace: Workspace, items: ItemsRef, table: pa.Table, draft: B
 
 
 def read_batch_ref(workspace: Workspace, items: ItemsRef) -> BatchRef | None:
-    """What is staged for these items, with whatever failed then; None where nothing whole is there."""
+    """What is staged for these items, with whatever failed then; None where nothing whole is there. Reads all of it to be sure."""
+    ref = find_batch_ref(workspace, items)
+    return ref if ref is not None and read_whole(workspace, ref.uri, ref.sha256) is not None else None
+
+
+def find_batch_ref(workspace: Workspace, items: ItemsRef) -> BatchRef | None:
+    """As `read_batch_ref`, by the presence of the file alone: for a forecast."""
     data = workspace.read(f"{records_key(items)}.json")
     try:
         ref = from_json(BatchRef, json.loads(data)) if data else None
     except (ValueError, TypeError, KeyError):
         return None
-    return ref if ref is not None and read_whole(workspace, ref.uri, ref.sha256) is not None else None
+    return ref if ref is not None and _stands(workspace, ref.uri) else None
 
 
 def read_records(workspace: Workspace, batch: BatchRef) -> pa.Table:

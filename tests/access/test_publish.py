@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rasterloom.access import version
+from rasterloom.access.collection import load
 from rasterloom.access.commits import latest, read_commit
 from rasterloom.access.job import Job
 from rasterloom.access.opening import failures_of
@@ -24,7 +25,7 @@ from rasterloom.access.publish import publish
 from rasterloom.access.records import assemble
 from rasterloom.access.table import shape_of
 from rasterloom.access.values import CollectionRef, Failure, Scene
-from rasterloom.errors import Refused, Unavailable
+from rasterloom.errors import Refused, SpecError, Unavailable
 from rasterloom.raster.arrow import METADATA_TYPE
 from rasterloom.raster.properties import summarise
 from rasterloom.specs.effort import Effort
@@ -158,6 +159,19 @@ def test_many_partitions_do_not_hold_many_files_open(tmp_path: Path, monkeypatch
             writer.add(shape.typed(assemble([one], {}, BANDS)))
     assert len({file.path for file in writer.files}) == len(writer.files) > 20
     assert ds.dataset(str(tmp_path / "v"), partitioning="hive").count_rows() == 200
+
+
+@pytest.mark.parametrize(("by", "files"), [((), 1), (("year",), 1), (("year", "month"), 2)])
+def test_partitions_are_those_of_the_spec(tmp_path: Path, by: tuple[str, ...], files: int) -> None:
+    ref = build(job(tmp_path, effort=Effort(partition_by=by)), [scene(number) for number in (0, 5000, 9000)])
+    paths = list(Path(ref.uri).rglob("*.parquet"))
+    assert len(paths) == files
+    assert len(load(ref.uri)) == 3
+
+
+def test_a_partition_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="partition_by"):
+        build(job(tmp_path, effort=Effort(partition_by=("platform",))), [scene(1)])
 
 
 def test_properties_are_typed_from_all_items_and_none_is_lost(tmp_path: Path) -> None:

@@ -211,3 +211,18 @@ def test_an_s3_endpoint_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(workspace, BucketWorkspace)
     assert "localhost:9" in str(workspace.store.config)  # type: ignore[attr-defined]
     assert workspace.uri_of("a") == "s3://bucket/prefix/a"
+
+
+def test_a_store_that_ignores_the_condition_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = BucketWorkspace(MemoryStore(), "s3://bucket/ws")
+    monkeypatch.setattr(workspace, "_create", workspace.write)
+    with pytest.raises(SpecError, match="ignores 'create only if absent'"):
+        workspace.create("c/_commits/1.json", b"1")
+    assert list(workspace.list("")) == []
+
+
+def test_the_probe_is_made_once_and_leaves_nothing() -> None:
+    workspace = BucketWorkspace(MemoryStore(), "s3://bucket/ws")
+    workspace.create("a", b"1")
+    workspace.create("b", b"1")
+    assert [entry.key for entry in workspace.list("")] == ["a", "b"]
