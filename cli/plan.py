@@ -64,7 +64,7 @@ def _shards(decision: Decision) -> str:
     rows = [
         (
             state.shard.index,
-            stac_datetime(state.shard.dates),
+            _dates(state.shard.dates),
             _cell(state.shard.cell),
             state.state,
             _count(state.scenes),

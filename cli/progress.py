@@ -65,7 +65,7 @@ def _publishing(progress: Progress) -> str:
 
 def _done(progress: Progress) -> str:
     asked = f"{progress.search_requests:,} search and {progress.header_requests:,} header requests, {size_text(progress.bytes)}"
-    failed = f", {progress.failures:,} failures" if progress.failures else ""
+    failed = f", {progress.failures:,} failed" if progress.failures else ""
     return f"{progress.scenes:,} scenes{failed}; {asked}"
 
 
@@ -87,12 +87,13 @@ def _bar(name: str) -> Generator[Listener]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
+    # What changes in length comes last, so that a narrow terminal cuts that alone.
     columns = (
         SpinnerColumn(),
         TextColumn("{task.fields[name]}", style="bold", markup=False),
-        BarColumn(bar_width=20),
-        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
+        BarColumn(bar_width=12),
+        TextColumn("{task.description}", markup=False),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task("starting Prefect", name=name, total=None)

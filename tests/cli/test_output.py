@@ -68,7 +68,7 @@ def test_progress_is_plain_lines_off_a_terminal(capsys: pytest.CaptureFixture[st
         "a: build: new",
         "a: 1,200 scenes, 4,800 headers; searches 1/2, batches 2/3",
         "a: writing 1,200 scenes",
-        "a: 1,200 scenes, 1 failures; 0 search and 0 header requests, 2.0 kB",
+        "a: 1,200 scenes, 1 failed; 0 search and 0 header requests, 2.0 kB",
     ]
 
 
