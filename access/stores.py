@@ -109,9 +109,12 @@ class Stores:
         store = self._stores.get(key)
         if store is None:
             with self._lock:
-                if len(self._stores) >= _MOST_STORES:
-                    self._stores.clear()
-                store = self._stores.setdefault(key, self._made(key[1], make))
+                # asked again under the lock: making a store reads the machine's certificates (4 ms), and all threads come here at once
+                store = self._stores.get(key)
+                if store is None:
+                    if len(self._stores) >= _MOST_STORES:
+                        self._stores.clear()
+                    store = self._stores[key] = self._made(key[1], make)
         return store
 
     def _made(self, place: str, make: Callable[[], ObjectStore]) -> ObjectStore:
