@@ -60,7 +60,17 @@ LEVEL_TYPE = pa.struct(
     ]
 )
 """One overview or mask. GDAL lays tiles out in order: `offset[i+1] = offset[i] + byte_count[i] + gap` (8 in a COG, for the size
-before and the check bytes behind a tile). `offsets` is null where that holds, and the whole table where it does not."""
+before and the check bytes behind a tile). `offsets` is null where that holds, and the whole table where it does not.
+
+`byte_counts` is null where the table is left in the file: see OVERVIEW_SHARE."""
+
+OVERVIEW_SHARE = 0.5
+"""Tiles of stored overview tables per tile of full resolution, at the most. A pyramid of equal tiles has a third. Some writers cut
+overviews finer (Sentinel-2: 512 under 1024 pixels), and their largest table alone, 2.6 incompressible bytes a tile, would cost as much
+as the full resolution. So tables are stored from the coarsest up while they fit; a finer one costs its reader one header request."""
+
+OVERVIEW_TILES = 16
+"""So many tiles of overviews are stored whatever their share: small images have few tiles at any resolution."""
 
 EXT_TYPE = pa.struct(
     [
@@ -168,11 +178,13 @@ def _lists(tables: Sequence[NDArray[np.int64]], item: pa.DataType) -> pa.ListArr
 
 def _spread(kind: pa.StructType, columns: list[pa.Array], headers: Sequence[Header | None]) -> pa.StructArray:
     """The struct of the headers that are there, with nulls put back in the places of those that are not."""
-    packed = pa.StructArray.from_arrays(columns, fields=list(kind))
     present = np.fromiter((header is not None for header in headers), bool, len(headers))
-    if present.all():
-        return packed
-    return packed.take(pa.array(np.cumsum(present) - 1, mask=~present))
+    return _where(present, pa.StructArray.from_arrays(columns, fields=list(kind)))
+
+
+def _where(present: NDArray[np.bool_], packed: pa.Array) -> pa.Array:
+    """The packed values in the places that are `present`, null in the others."""
+    return packed if present.all() else packed.take(pa.array(np.cumsum(present) - 1, mask=~present))
 
 
 def _level_lists(whole: list[Read], levels_of: Callable[[Header], tuple[Level, ...]]) -> pa.ListArray:
@@ -184,7 +196,8 @@ def _level_lists(whole: list[Read], levels_of: Callable[[Header], tuple[Level, .
 
 def _levels(owners: list[Read], levels: Sequence[Level | None]) -> pa.StructArray:
     there = [(read, level) for read, level in zip(owners, levels, strict=True) if level is not None]
-    tables = [_level_tables(header, band, level) for (header, band), level in there]
+    stored = np.fromiter((_fits(header, level) for (header, _), level in there), bool, len(there))
+    tables = [_level_tables(header, band, level) for ((header, band), level), fits in zip(there, stored, strict=True) if fits]
     gaps = _gaps(tables)
     plain = [level for _, level in there]
     columns: list[pa.Array] = [
@@ -195,12 +208,23 @@ def _levels(owners: list[Read], levels: Sequence[Level | None]) -> pa.StructArra
         pa.array([level.compression for level in plain], pa.int32()),
         pa.array([level.predictor for level in plain], pa.int32()),
         pa.array([None if level.jpeg_tables == header.jpeg_tables else level.jpeg_tables for (header, _), level in there], pa.binary()),
-        _lists([counts for _, counts in tables], pa.int32()),
-        pa.array([int(offsets[0]) for offsets, _ in tables], pa.int64()),
-        pa.array(gaps, pa.int32()),
-        pa.array([None if gap is not None else offsets for (offsets, _), gap in zip(tables, gaps, strict=True)], _list(pa.int64())),
+        _where(stored, _lists([counts for _, counts in tables], pa.int32())),
+        _where(stored, pa.array([int(offsets[0]) for offsets, _ in tables], pa.int64())),
+        _where(stored, pa.array(gaps, pa.int32())),
+        _where(
+            stored,
+            pa.array([None if gap is not None else offsets for (offsets, _), gap in zip(tables, gaps, strict=True)], _list(pa.int64())),
+        ),
     ]
     return _spread(LEVEL_TYPE, columns, levels)  # pyright: ignore[reportArgumentType]
+
+
+def _fits(header: Header, level: Level) -> bool:
+    """Whether the table of this level is stored: masks always are, overviews from the coarsest up while they fit the share."""
+    if not any(level is overview for overview in header.overviews):
+        return True
+    tiles = sum(other.tiles_across * other.tiles_down for other in header.overviews if other.width <= level.width)
+    return tiles <= max(OVERVIEW_TILES, OVERVIEW_SHARE * header.full.tiles_across * header.full.tiles_down)
 
 
 def _level_tables(header: Header, band: int, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -229,13 +253,14 @@ def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) 
 
     Values may be Python lists or arrays. Tables are the band's own: `Header.band_tiles` gives them for its index. Without `ext`
     (a collection that Rasteret wrote) the file is taken as little-endian, with samples as wide as their type and no overviews.
+    Overviews whose tables were left in the file are left out.
     """
     ext = ext or {}
     dtype = metadata["dtype"]
     bits, sample_format = sample_format_of(dtype)
     return Header(
         full=_full(metadata, ext),
-        overviews=tuple(_level(row) for row in _items(ext.get("overviews"))),
+        overviews=tuple(_level(row) for row in _items(ext.get("overviews")) if row["byte_counts"] is not None),
         mask=_level(ext["mask"]) if ext.get("mask") is not None else None,
         overview_masks=tuple(_level(row) for row in _items(ext.get("overview_masks"))),
         byte_order=ext.get("byte_order") or "<",

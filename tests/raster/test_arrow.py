@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rasterloom.raster.arrow import EXT_TYPE, METADATA_TYPE, ext_array, header_from_row, metadata_array
+from rasterloom.raster.arrow import (
+    EXT_TYPE,
+    METADATA_TYPE,
+    OVERVIEW_SHARE,
+    OVERVIEW_TILES,
+    ext_array,
+    header_from_row,
+    metadata_array,
+)
 from rasterloom.raster.header import Header, Level
 from tests.raster.corpus import CountingFile
 
@@ -61,7 +70,8 @@ def test_headers_survive_parquet(headers: list[Header]) -> None:
             np.testing.assert_equal(getattr(back, name), getattr(header, name), err_msg=name)
         assert back.scales == (None if header.scales is None else (header.scales[band],))
         assert back.offsets == (None if header.offsets is None else (header.offsets[band],))
-        for mine, theirs in zip((header.full, *header.overviews), (back.full, *back.overviews), strict=True):
+        stored = header.overviews[len(header.overviews) - len(back.overviews) :]
+        for mine, theirs in zip((header.full, *stored), (back.full, *back.overviews), strict=True):
             for table, expected in zip(back.band_tiles(band, theirs), header.band_tiles(band, mine), strict=True):
                 np.testing.assert_array_equal(table, expected)
         for mine, theirs in zip(header.overview_masks, back.overview_masks, strict=True):
@@ -96,6 +106,42 @@ def test_overview_offsets_of_a_gdal_cog_follow_from_its_byte_counts(corpus: dict
     assert [level["offsets"] for level in plain["overviews"]] == [None] * len(plain["overviews"])
     assert [level["gap"] for level in plain["overviews"] if len(level["byte_counts"]) > 1] == [8] * (len(plain["overviews"]) - 1)
     assert any(level["offsets"] for level in sparse["overviews"])
+
+
+def test_overview_tables_take_half_the_tiles_of_full_resolution_at_the_most(headers: list[Header]) -> None:
+    for header in headers:
+        sizes = [level.tiles_across * level.tiles_down for level in (header.full, *header.overviews)]
+        room = max(OVERVIEW_TILES, sizes[0] * OVERVIEW_SHARE)
+        levels = ext_array([header], [0])[0].as_py()["overviews"]
+        for position, level in enumerate(levels, 1):
+            assert (level["byte_counts"] is not None) == (sum(sizes[position:]) <= room)
+            assert (level["width"], level["tile_width"]) == (
+                header.overviews[position - 1].width,
+                header.overviews[position - 1].tile_width,
+            )
+
+
+def level_of(side: int, tile: int) -> Level:
+    tiles = (-(-side // tile)) ** 2
+    counts, offsets = np.full(tiles, 1000, np.int64), 4096 + np.arange(tiles, dtype=np.int64) * 1008
+    return Level(
+        width=side,
+        height=side,
+        tile_width=tile,
+        tile_height=tile,
+        tile_offsets=offsets,
+        tile_byte_counts=counts,
+        compression=8,
+        predictor=2,
+    )
+
+
+def test_a_finer_cut_overview_stays_in_the_file(headers: list[Header]) -> None:
+    full, fine, coarse = (level_of(side, tile) for side, tile in ((10980, 1024), (5490, 512), (2745, 512)))
+    header = replace(headers[0], full=full, overviews=(fine, coarse), samples_per_pixel=1)
+    left, stored = (level["byte_counts"] for level in ext_array([header], [0])[0].as_py()["overviews"])
+    assert (left, len(stored)) == (None, 36)
+    assert [level.width for level in header_from_row(*rows([header], [0])[0]).overviews] == [2745]
 
 
 def test_a_row_of_rasterets_own_has_no_ext(corpus: dict[str, Path]) -> None:
