@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from prefect.blocks.system import Secret
 
@@ -22,7 +22,7 @@ def secret(reference: Reference) -> str:
 def _block(name: str) -> str:
     remedy = f"make a Secret block named {name!r} on the Prefect server that this run talks to, or use ${{ENV}}"
     try:
-        block = cast(Secret[str], Secret[str].load(name, _sync=True))  # pyright: ignore[reportCallIssue]  (an option of Prefect's dispatcher)
+        block = cast("Secret[Any]", Secret.load(name, _sync=True))  # pyright: ignore[reportCallIssue]  (an option of Prefect's dispatcher)
     except ValueError as error:  # Prefect's word for a block that is not there
         raise AccessDenied(f"there is no Prefect Secret block {name!r}", remedy=remedy) from error
     value = block.value.get_secret_value()  # not get(), which makes a number of a password of digits

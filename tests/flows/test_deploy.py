@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.flows.deploy import deploy, deployment_of, described, serve
@@ -108,5 +109,6 @@ def test_references_travel_and_values_do_not(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("register", [lambda: deploy([spec()], work_pool="local"), lambda: serve([spec()])])
 def test_without_a_server_there_is_nothing_to_register_with(register: Any) -> None:
-    with pytest.raises(Unavailable, match="no Prefect server is named"):
+    # The other tests of the session may have one: without this, serve() would serve.
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(Unavailable, match="no Prefect server is named"):
         register()
