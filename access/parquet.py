@@ -55,18 +55,20 @@ def writer_options(schema: pa.Schema, compression: str) -> dict[str, Any]:
     """Keyword arguments of `pyarrow.parquet.ParquetWriter`.
 
     Integers of lists (tile offsets and byte counts) are byte-stream-split: measured smaller than both a dictionary and
-    DELTA_BINARY_PACKED. They have no statistics: nothing searches them, and they would make half of the footer.
+    DELTA_BINARY_PACKED. They have no statistics: nothing searches them, and they would make half of the footer. From level 13 on
+    zstd ends its blocks where one byte stream ends: a twentieth of the file for 0.02 ms per header. No page index: a column of a
+    row group is one page.
     """
     paths = leaves(schema)
     split = [leaf.path for leaf in paths if leaf.path.endswith(_SPLIT_ENDINGS) and leaf.physical in ("INT32", "INT64")]
     plain = {*split, *_UNIQUE}
     options: dict[str, Any] = {
         "compression": compression,
-        "compression_level": 3 if compression == "zstd" else None,
+        "compression_level": {leaf.path: 13 if leaf.path in split else 3 for leaf in paths} if compression == "zstd" else None,
         "column_encoding": dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
         "use_dictionary": [leaf.path for leaf in paths if leaf.path not in plain],
         "write_statistics": [leaf.path for leaf in paths if "_metadata." not in leaf.path and "_ext." not in leaf.path],
-        "write_page_index": True,
+        "write_page_index": False,
         "store_schema": False,
     }
     if _BLOOM:

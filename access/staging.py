@@ -27,7 +27,7 @@ RECORDS_VERSION = 1
 """Part of every key of staged records: raise it when `records.assemble` writes something else."""
 HEADERS_PER_BATCH = 2000
 """Header requests of one batch; about 1-2 s of work."""
-_SMALLEST_BATCH = 50
+_SMALLEST_BATCH = 500
 _BATCHES_WANTED = 4
 
 

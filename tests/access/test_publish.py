@@ -110,8 +110,7 @@ def test_tile_tables_are_split_and_have_no_statistics(tmp_path: Path) -> None:
     assert not offsets.is_stats_set
     assert columns["bbox.xmin"].is_stats_set
     assert columns["datetime"].is_stats_set
-    assert columns["id"].has_column_index
-    assert columns["id"].has_offset_index
+    assert not columns["id"].has_column_index
 
 
 def test_a_box_reads_few_row_groups(tmp_path: Path) -> None:

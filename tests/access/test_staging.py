@@ -116,8 +116,8 @@ def test_records_are_found_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_batch_has_about_two_thousand_headers_and_small_builds_have_several(scenes: int, each: int) -> None:
     size = scenes_per_batch(scenes, scenes * each)
     assert size == 1 or size * each <= 2000
-    assert size * each >= min(2000, scenes * each, 50) - each
-    if scenes * each >= 400:
+    assert size * each >= min(2000, scenes * each, 500) - each
+    if scenes * each >= 2000:
         assert -(-scenes // size) >= 4
 
 
