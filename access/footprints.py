@@ -109,13 +109,15 @@ def area_of_bounds(bounds: Bounds) -> BaseGeometry:
     west, south, east, north = bounds
     if west <= east:
         return shapely.box(west, south, east, north)
-    return shapely.multipolygons([shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north)])
+    # GEOS refuses to compare with a half that has no width.
+    halves = [(a, b) for a, b in ((west, 180.0), (-180.0, east)) if a < b] or [(180.0, 180.0)]
+    return shapely.multipolygons([shapely.box(a, south, b, north) for a, b in halves])
 
 
 def area_of(box: Box | None, intersects: BaseGeometry | None) -> BaseGeometry | None:
     """The area of a question, repeated one turn to either side so that longitudes beyond 180 meet it; prepared. None = everywhere."""
     if box is not None:
-        area = area_of_bounds((box.west, box.south, box.east, box.north))
+        area = shapely.make_valid(area_of_bounds((box.west, box.south, box.east, box.north)))
     elif intersects is not None:
         area = shapely.make_valid(intersects)
     else:

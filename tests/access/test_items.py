@@ -12,6 +12,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rasterloom.access.footprints import area_of, meets
 from rasterloom.access.items import answers, scene_of
 from rasterloom.access.moments import instant_of
 from rasterloom.errors import SpecError
@@ -368,3 +369,11 @@ def test_real_items_replayed(shared: Path) -> None:
             assert {failure.reason for failure in failures} <= {"jpeg2000"}
             kept += 1
     assert kept > 300
+
+
+@pytest.mark.parametrize("ends", [(10.0, -180.0), (180.0, 20.0), (180.0, -180.0)], ids=["east", "west", "both"])
+def test_a_box_that_ends_on_the_antimeridian_has_no_second_half(ends: tuple[float, float]) -> None:
+    area = area_of(Box(west=ends[0], south=0.0, east=ends[1], north=10.0), None)
+    assert area is not None
+    assert meets(area, shapely.box(179.0, 1.0, 180.0, 2.0), (179.0, 1.0, 180.0, 2.0))
+    assert not meets(area, shapely.box(0.0, 50.0, 5.0, 55.0), (0.0, 50.0, 5.0, 55.0))
