@@ -128,7 +128,7 @@ def holds_area(whole: Question, part: Question) -> bool:
 def _area(question: Question) -> BaseGeometry | None:
     """As a plane geometry of longitudes and latitudes; None is everywhere."""
     if question.bbox is not None:
-        return shapely.make_valid(shapely.multipolygons(list(_boxes(question.bbox))))
+        return shapely.make_valid(shapely.union_all(list(_boxes(question.bbox))))
     return shapely.make_valid(shapely.from_geojson(question.intersects)) if question.intersects else None
 
 
