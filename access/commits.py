@@ -7,25 +7,38 @@ nothing stored as taken too. A commit file is never deleted: a freed number coul
 
 from __future__ import annotations
 
+import hashlib
 import json
-import random
-import time
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from rasterloom.access.clock import SYSTEM, Clock
 from rasterloom.access.files import Occupied, Workspace
 from rasterloom.access.refs import from_json, to_json
-from rasterloom.access.values import CollectionRef, Traffic
+from rasterloom.access.values import CollectionRef, ItemsRef, Traffic
 from rasterloom.errors import RasterloomError, SpecError, Unavailable
+from rasterloom.specs.question import Interval
 
 COMMITS, VERSIONS, FAILURES, INFLIGHT = "_commits", "_versions", "_failures", "_inflight"
+CHECKSUM = "checksum"
+"""Key of a commit file: SHA-256 of all its other keys."""
 _TRIES = 5
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Conflict(Unavailable):
     """Another run committed another answer first."""
+
+
+class Overtaken(Conflict):
+    """Another run committed the answer to the same question, from another input, first: publish again on top of it."""
+
+    def __init__(self, message: str, *, remedy: str, winner: Commit) -> None:
+        super().__init__(message, remedy=remedy)
+        self.winner = winner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +48,8 @@ class DataFile:
     size: int
     sha256: str
     rows: int
+    input_digest: str = ""
+    """What decided the content: a file of the same digest is linked or copied, not written again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +65,31 @@ class Counts:
     headers: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     """Failures by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reuse:
+    """How much of a version was remembered, and how it differs from its parent."""
+
+    items_new: int = 0
+    items_changed: int = 0
+    items_gone: int = 0
+    headers_cached: int = 0
+    """Headers from the workspace's memory: staged batches and the header cache."""
+    headers_parent: int = 0
+    """Headers from the rows of the parent version."""
+    files_linked: int = 0
+    files_written: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """What one search of a committed version gave: where the raw properties and hrefs of its rows still stand."""
+
+    dates: Interval
+    """Of the shard."""
+    closed: bool
+    items: tuple[ItemsRef, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +117,28 @@ class Commit:
     """True = all windows of the plan were closed: the same question needs no new search."""
     failures: str | None
     """Failures table, relative to the collection's home."""
+    failures_sha256: str = ""
+    action: str = "build"
+    """What the run decided to do: `build`, `refresh`, `extend`, `derive`, `rebuild` or `rollback`."""
+    input_digest: str = ""
+    """Everything that decided the rows: two commits of one question and one input hold the same."""
+    reuse: Reuse = Reuse()
+    searched: tuple[Searched, ...] = ()
+    rollback_of: int = 0
+    """Number of the commit whose version this one brings back; 0 where it made its own."""
+    keep_snapshots: int = 10
+    """Versions that garbage collection leaves, as the spec of this commit wants it."""
+    drift: tuple[str, ...] = ()
+    """What the bands have and the parent's bands had not, e.g. `B02 dtype: float32 (was uint16)`."""
+
+
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 def checked_name(name: str) -> str:
     """The collection name, or SpecError where it is no plain one."""
-    plain = name.replace("-", "").replace("_", "").replace(".", "")
-    if not plain.isalnum() or name[0] in "._-" or len(name) > 128:
+    if not is_name(name):
         raise SpecError(f"{name!r} is not a collection name", remedy="use lower-case letters, digits and '-'")
     return name
 
@@ -107,16 +163,36 @@ def collection_ref(workspace: Workspace, name: str, commit: Commit) -> Collectio
     )
 
 
+def encoded(commit: Commit) -> bytes:
+    """The content of a commit file."""
+    return sealed(to_json(commit))
+
+
+def sealed(mapping: Mapping[str, Any]) -> bytes:
+    """A mapping as JSON in one fixed form, with the checksum of its other keys: any changed byte is found."""
+    plain = {key: value for key, value in mapping.items() if key != CHECKSUM}
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**plain, CHECKSUM: digest}, sort_keys=True, indent=1).encode()
+
+
+def decoded(data: bytes) -> Commit:
+    """The commit in a commit file. Raises ValueError, TypeError or KeyError where it is none, or not as it was written."""
+    mapping = json.loads(data)
+    if sealed(mapping) != data:
+        raise ValueError("its checksum does not fit")
+    return from_json(Commit, mapping)
+
+
 def read_commit(workspace: Workspace, name: str, version: int) -> Commit | None:
     """None where there is no such commit. Raises Unavailable on a commit file that is no commit."""
     data = workspace.read(commit_key(checked_name(name), version))
     if data is None:
         return None
     try:
-        return from_json(Commit, json.loads(data))
-    except (ValueError, TypeError, KeyError) as error:
+        return decoded(data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unavailable(
-            f"{workspace.uri_of(commit_key(name, version))} is not a commit: {error}",
+            f"{workspace.uri_of(commit_key(name, version))} is not a commit, or is damaged: {error}",
             remedy="restore it from a backup, or delete the collection",
         ) from error
 
@@ -131,55 +207,59 @@ def latest(workspace: Workspace, name: str) -> Commit | None:
     return read_commit(workspace, name, version)
 
 
-def commit(workspace: Workspace, name: str, draft: Commit) -> Commit:
+def commit(workspace: Workspace, name: str, draft: Commit, *, clock: Clock = SYSTEM) -> Commit:
     """Append the draft to the log, under its `version`, and return it as committed.
 
-    When another run took the number first: a commit of the same fingerprint is as good as ours and is returned;
-    else Conflict. Raises Unavailable when the outcome stays unknown; staged files then stay for a later clean-up.
+    When another run took the number first: a commit of the same question and input is as good as ours and is returned; one of
+    the same question raises Overtaken, another Conflict. Raises Unavailable when the outcome stays unknown; staged files then
+    stay for a later clean-up.
     """
-    body = json.dumps(to_json(draft), sort_keys=True, indent=1).encode()
-    error = _create(workspace, name, draft, body)
+    error = _create(workspace, name, draft, clock)
     winner = read_commit(workspace, name, draft.version)
     if winner is None:
         raise error or Unavailable(f"{name}: the commit vanished", remedy="check the workspace, then run again")
-    if winner.dir == draft.dir:
+    if _is_ours(winner, draft):
         write_hint(workspace, name, winner)
         return winner
-    if winner.fingerprint == draft.fingerprint:
+    if winner.fingerprint == draft.fingerprint and winner.input_digest == draft.input_digest:
         return winner
-    raise Conflict(
-        f"{name}: another run ({winner.run_id}) committed version {winner.version}, of another question, at {winner.ended:%Y-%m-%d %H:%M}",
-        remedy="give the two specs two names, or run again to replace that version",
-    )
+    said = f"{name}: another run ({winner.run_id}) committed version {winner.version} at {winner.ended:%Y-%m-%d %H:%M}"
+    if winner.fingerprint == draft.fingerprint:
+        raise Overtaken(f"{said}, from what it found then", remedy="run again: what was read is remembered", winner=winner)
+    raise Conflict(f"{said}, of another question", remedy="give the two specs two names, or run again to replace that version")
 
 
-def _create(workspace: Workspace, name: str, draft: Commit, body: bytes) -> RasterloomError | None:
+def _is_ours(winner: Commit, draft: Commit) -> bool:
+    """Two attempts of one run are two rivals, and two rollbacks name the same directory."""
+    return (winner.run_id, winner.dir) == (draft.run_id, draft.dir)
+
+
+def _create(workspace: Workspace, name: str, draft: Commit, clock: Clock) -> RasterloomError | None:
     """Try until the number is taken, by us or by another. The last error, where it is still free."""
     error: RasterloomError | None = None
     for attempt in range(_TRIES):
         try:
-            workspace.create(commit_key(name, draft.version), body)
+            workspace.create(commit_key(name, draft.version), encoded(draft))
             return None
         except (Occupied, Unavailable) as caught:
             error = caught
         if read_commit(workspace, name, draft.version) is not None:
             return error
-        time.sleep(random.uniform(0, 0.1 * 2**attempt))
+        clock.sleep(clock.jitter(0, 0.1 * 2**attempt))
     return Unavailable(f"{name}: the commit could not be written: {error}", remedy="check the workspace, then run again") if error else None
 
 
 def write_hint(workspace: Workspace, name: str, commit: Commit) -> None:
-    workspace.write(f"{name}/_latest.json", json.dumps({"version": commit.version}).encode())
+    workspace.write(hint_key(name), hint_of(commit.version))
 
 
-def start_heartbeat(workspace: Workspace, name: str, run_id: str, directory: str) -> None:
-    """Tells a later clean-up that this run is alive; removed by `end_heartbeat`."""
-    beat = {"run_id": run_id, "dir": directory, "at": datetime.now(UTC).isoformat()}
-    workspace.write(f"{checked_name(name)}/{INFLIGHT}/{run_id}.json", json.dumps(beat).encode())
+def hint_key(name: str) -> str:
+    return f"{name}/_latest.json"
 
 
-def end_heartbeat(workspace: Workspace, name: str, run_id: str) -> None:
-    workspace.delete(f"{name}/{INFLIGHT}/{run_id}.json")
+def hint_of(version: int) -> bytes:
+    """The content of the hint: a lower bound of the newest commit's number."""
+    return json.dumps({"version": version}).encode()
 
 
 def numbered(draft: Commit, parent: Commit | None) -> Commit:
@@ -190,7 +270,7 @@ def numbered(draft: Commit, parent: Commit | None) -> Commit:
 
 def _hint(workspace: Workspace, name: str) -> int:
     """Version of the hint where its commit is there, else 0: a hint is never believed unseen."""
-    data = workspace.read(f"{checked_name(name)}/_latest.json")
+    data = workspace.read(hint_key(checked_name(name)))
     try:
         hint: Mapping[str, Any] = json.loads(data) if data else {}
         version = int(hint["version"])

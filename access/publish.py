@@ -26,13 +26,12 @@ from rasterloom.access.commits import (
     checked_name,
     collection_ref,
     commit,
-    end_heartbeat,
     latest,
     numbered,
-    start_heartbeat,
     version_key,
 )
 from rasterloom.access.files import Workspace
+from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.job import Job
 from rasterloom.access.staging import read_records
 from rasterloom.access.table import Shape, shape_of
@@ -59,14 +58,14 @@ def publish(job: Job, searches: Sequence[SearchRef], batches: Sequence[BatchRef]
     found = totals(searches, batches)
     check_budget(found, job.effort)
     directory = _fresh_directory(workspace, name, job.run_id)
-    start_heartbeat(workspace, name, job.run_id, directory)
-    files = _write_version(workspace, job, directory, searches, batches)
-    number = numbered_version(parent)
-    failures = _failures_file(found, job)
-    draft = _draft(job, directory, files, found, started, failures=f"{FAILURES}/{number:020d}.parquet" if failures else None)
-    made = _commit(workspace, name, numbered(draft, parent), failures)
-    publish_link(workspace, name)
-    end_heartbeat(workspace, name, job.run_id)
+    with Heartbeat(workspace, name, job.run_id) as heartbeat:
+        files = _write_version(workspace, job, directory, searches, batches)
+        number = numbered_version(parent)
+        failures = _failures_file(found, job)
+        draft = _draft(job, directory, files, found, started, failures=f"{FAILURES}/{number:020d}.parquet" if failures else None)
+        heartbeat.check()
+        made = _commit(workspace, name, numbered(draft, parent), failures)
+        publish_link(workspace, name)
     return collection_ref(workspace, name, made)
 
 

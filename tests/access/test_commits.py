@@ -16,25 +16,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from rasterloom.access import commits
 from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.commits import Commit, Conflict, Counts, commit, commit_key, latest, numbered, read_commit
+from rasterloom.access.clock import Clock
+from rasterloom.access.commits import (
+    Commit,
+    Conflict,
+    Counts,
+    Overtaken,
+    commit,
+    commit_key,
+    encoded,
+    latest,
+    numbered,
+    read_commit,
+    sealed,
+)
 from rasterloom.access.disk import LocalWorkspace
 from rasterloom.access.files import Occupied, Workspace
 from rasterloom.access.values import Traffic
 from rasterloom.errors import SpecError, Unavailable
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
+HASTY = Clock(now=lambda: NOW, sleep=lambda _: None, jitter=lambda low, _: low)
+"""Waits for nothing."""
 
 
-def draft(run_id: str, *, fingerprint: str = "f", rows: int = 0) -> Commit:
+def draft(run_id: str, *, fingerprint: str = "f", input_digest: str = "i") -> Commit:
     return Commit(
         version=0,
         parent=0,
         run_id=run_id,
         dir=run_id,
         files=(),
-        rows=rows,
+        rows=0,
         fingerprint=fingerprint,
         question={},
         spec={},
@@ -45,11 +59,12 @@ def draft(run_id: str, *, fingerprint: str = "f", rows: int = 0) -> Commit:
         ended=NOW,
         closed=True,
         failures=None,
+        input_digest=input_digest,
     )
 
 
 def append(workspace: Workspace, run_id: str, **fields: str) -> Commit:
-    return commit(workspace, "c", numbered(draft(run_id, **fields), latest(workspace, "c")))  # type: ignore[arg-type]
+    return commit(workspace, "c", numbered(draft(run_id, **fields), latest(workspace, "c")), clock=HASTY)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -94,6 +109,15 @@ def test_a_rival_with_another_answer_is_a_conflict(workspace: Workspace) -> None
     assert latest(workspace, "c") == won
 
 
+def test_a_rival_with_the_same_question_and_other_scenes_is_built_upon(workspace: Workspace) -> None:
+    won = append(workspace, "theirs", input_digest="more")
+    with pytest.raises(Overtaken, match="theirs") as caught:
+        commit(workspace, "c", numbered(draft("mine"), None))
+    assert caught.value.winner == won
+    again = commit(workspace, "c", numbered(draft("mine"), caught.value.winner))
+    assert (again.version, again.run_id) == (2, "mine")
+
+
 def test_builders_at_once_lose_no_commit(workspace: Workspace) -> None:
     def build(number: int) -> list[str]:
         done: list[str] = []
@@ -133,11 +157,6 @@ class Flaky(BucketWorkspace):
 FAULTS = ["none", "stored, taken", "stored, reset", "not stored, taken", "not stored, reset"]
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits.time, "sleep", lambda _: None)
-
-
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=4))
 def test_every_lost_answer_is_read_back(faults: list[str]) -> None:
     workspace = Flaky(list(faults))
@@ -163,7 +182,7 @@ def test_keys_of_a_newer_version_are_no_obstacle(workspace: Workspace) -> None:
     made = append(workspace, "one")
     data = workspace.read(commit_key("c", 1))
     assert data is not None
-    workspace.write(commit_key("c", 1), json.dumps({**json.loads(data), "colour": "red"}).encode())
+    workspace.write(commit_key("c", 1), sealed({**json.loads(data), "colour": "red"}))
     assert latest(workspace, "c") == made
 
 
@@ -192,7 +211,7 @@ def test_a_kill_around_the_commit_leaves_a_whole_log(tmp_path: Path, when: str) 
     )
     body = tmp_path / "body.json"
     parent = latest(workspace, "c")
-    body.write_bytes(commits.json.dumps(commits.to_json(numbered(draft("new"), parent))).encode())
+    body.write_bytes(encoded(numbered(draft("new"), parent)))
     assert subprocess.run([sys.executable, "-c", script, str(tmp_path), when, str(body)], check=False).returncode == -9
     newest = latest(workspace, "c")
     assert newest is not None
@@ -200,11 +219,15 @@ def test_a_kill_around_the_commit_leaves_a_whole_log(tmp_path: Path, when: str) 
     assert append(workspace, "next").version == newest.version + 1
 
 
-def test_the_heartbeat_comes_and_goes(workspace: Workspace) -> None:
-    commits.start_heartbeat(workspace, "c", "run", "run")
-    assert [entry.key for entry in workspace.list("c/_inflight")] == ["c/_inflight/run.json"]
-    commits.end_heartbeat(workspace, "c", "run")
-    assert list(workspace.list("c/_inflight")) == []
+@pytest.mark.parametrize("at", range(0, 1200, 29))
+def test_any_changed_byte_of_a_commit_is_found(at: int) -> None:
+    workspace = BucketWorkspace(MemoryStore(), "s3://bucket/ws")
+    append(workspace, "one")
+    data = bytearray(workspace.read(commit_key("c", 1)) or b"")
+    data[at % len(data)] ^= 1 << at % 8
+    workspace.write(commit_key("c", 1), bytes(data))
+    with pytest.raises(Unavailable, match="is damaged"):
+        latest(workspace, "c")
 
 
 def test_a_commit_is_its_own_by_its_directory(workspace: Workspace) -> None:
