@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rasterloom.access import commits
-from rasterloom.access.commits import COMMITS, Commit, Conflict
+from rasterloom.access.commits import Commit, Conflict
 from rasterloom.access.files import Occupied, Workspace
-from tests.torture.history import NAME, Outcome, simulate
+from tests.torture.history import simulate
 from tests.torture.simulation import SimulatedWorkspace
 
 SEEDS = int(os.environ.get("TORTURE_SEEDS", "10000"))
