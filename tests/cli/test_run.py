@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from rasterloom.cli.main import main
@@ -37,9 +38,10 @@ def test_run_builds_what_it_can_and_ends_with_the_first_error(stand: Stand, tmp_
 
 
 @pytest.mark.parametrize("command", ["deploy", "serve"])
-def test_schedules_need_a_server(command: str, stand: Stand, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    assert main([command, str(stand.home.spec), "--json"]) == 4
+def test_schedules_need_a_server(command: str, stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+    # Other tests of the session may have a server of theirs in the settings, where `serve` would run until it is stopped.
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert main([command, str(stand.home.spec), "--json"]) == 4
     seen = capsys.readouterr()
     assert json.loads(seen.out)["error"]["kind"] == "Unavailable"
     assert "prefect server start" in seen.err
