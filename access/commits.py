@@ -74,6 +74,12 @@ class Reuse:
     items_new: int = 0
     items_changed: int = 0
     items_gone: int = 0
+    """In the parent, and no longer given by the source: those that stay and those that leave."""
+    items_carried: int = 0
+    """Gone items whose rows stay."""
+    items_left: int = 0
+    """Items of the parent whose rows are not in this version."""
+    headers_fetched: int = 0
     headers_cached: int = 0
     """Headers from the workspace's memory: staged batches and the header cache."""
     headers_parent: int = 0
@@ -124,10 +130,16 @@ class Commit:
     """Everything that decided the rows: two commits of one question and one input hold the same."""
     reuse: Reuse = Reuse()
     searched: tuple[Searched, ...] = ()
+    carried: tuple[ItemsRef, ...] = ()
+    """Scenes of rows that no search of this version gave: gone items that are kept."""
     rollback_of: int = 0
     """Number of the commit whose version this one brings back; 0 where it made its own."""
     keep_snapshots: int = 10
     """Versions that garbage collection leaves, as the spec of this commit wants it."""
+    twins: int = 0
+    """Rows that share place and instant with another row."""
+    coverage: float | None = None
+    """Share of the asked area (0..1) that footprints cover; None where no check asked."""
     drift: tuple[str, ...] = ()
     """What the bands have and the parent's bands had not, e.g. `B02 dtype: float32 (was uint16)`."""
 

@@ -56,17 +56,24 @@ class LocalWorkspace(Workspace):
             raise SpecError(f"{self.root} is not a directory", remedy="choose a directory as workspace")
 
     def local_path(self, key: str) -> Path:
-        """Raises SpecError where a link on the way leads out of the workspace."""
+        """Raises SpecError where a symbolic link is on the way: nothing in a workspace is reached through one."""
         path = self.root / checked(key)
-        if not Path(os.path.realpath(path.parent)).is_relative_to(self.root):
-            raise SpecError(f"{path} leads out of the workspace {self.root}", remedy="remove the symbolic link")
+        if os.path.realpath(path.parent) != str(path.parent):
+            raise _link(path.parent, self.root)
+        return path
+
+    def _place(self, key: str) -> Path:
+        """As `local_path`, and no link itself."""
+        path = self.local_path(key)
+        if path.is_symlink():
+            raise _link(path, self.root)
         return path
 
     def _folder(self, prefix: str) -> Path:
-        return self.local_path(prefix) if prefix else self.root
+        return self._place(prefix) if prefix else self.root
 
     def read(self, key: str) -> bytes | None:
-        path = self.local_path(key)
+        path = self._place(key)
         with disk_errors(path):
             try:
                 return path.read_bytes()
@@ -110,7 +117,10 @@ class LocalWorkspace(Workspace):
         with disk_errors(top):
             found = sorted(path for folder, _, names in os.walk(top) for path in (Path(folder, name) for name in names))
             for path in found:
-                stat = path.lstat()
+                try:
+                    stat = path.lstat()
+                except FileNotFoundError:
+                    continue  # another process' temporary file, renamed or removed meanwhile
                 modified = datetime.fromtimestamp(stat.st_mtime, UTC)
                 yield Entry(key=path.relative_to(self.root).as_posix(), size=stat.st_size, modified=modified)
 
@@ -123,7 +133,7 @@ class LocalWorkspace(Workspace):
                 return []
 
     def size(self, key: str) -> int | None:
-        path = self.local_path(key)
+        path = self._place(key)
         with disk_errors(path):
             try:
                 return path.stat().st_size if path.is_file() else None
@@ -146,11 +156,11 @@ class LocalWorkspace(Workspace):
         with disk_errors(path):
             _make_directories(path.parent)
             try:
-                os.link(self.local_path(source), path)
+                os.link(self._place(source), path)
             except OSError as error:
                 if error.errno not in _NO_LINKS | {errno.EXDEV}:
                     raise
-                shutil.copyfile(self.local_path(source), path)
+                shutil.copyfile(self._place(source), path)
                 sync_file(path)
 
     def sync(self, prefix: str) -> None:
@@ -168,6 +178,13 @@ class LocalWorkspace(Workspace):
 
     def path_of(self, key: str) -> str:
         return str(self._folder(key))
+
+
+def _link(path: Path, root: Path) -> SpecError:
+    return SpecError(
+        f"{path} is a symbolic link or behind one, and may lead out of the workspace {root}",
+        remedy="remove the link, or name what it leads to",
+    )
 
 
 def sync_file(path: Path) -> None:

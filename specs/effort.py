@@ -48,3 +48,14 @@ class Effort:
     """`checks: rows.min`."""
     max_failed: float | None = None
     """`checks: failed.max`."""
+    min_coverage: float | None = None
+    """`checks: coverage.min`: share of the asked area (0..1)."""
+    max_duplicates: float | None = None
+    """`checks: duplicates.max`: share of the rows (0..1)."""
+    max_drift: float | None = None
+    """`checks: drift.max`: share of the rows (0..1)."""
+    deleted: Literal["keep", "drop"] = "keep"
+    """`refresh.deleted`: what becomes of rows that the source no longer has."""
+    keep_snapshots: int = 10
+    retry_failed: bool = False
+    """Ask every asset of the failures table once more, whatever failed. Not from a spec: `rasterloom failures NAME --retry`."""

@@ -59,6 +59,11 @@ def effort(spec: CollectionSpec) -> Effort:
         compression=spec.storage.compression,
         min_rows=max((check.rows.min for check in spec.checks if check.rows), default=None),
         max_failed=min((check.failed.max for check in spec.checks if check.failed), default=None),
+        min_coverage=max((check.coverage.min for check in spec.checks if check.coverage), default=None),
+        max_duplicates=min((check.duplicates.max for check in spec.checks if check.duplicates), default=None),
+        max_drift=min((check.drift.max for check in spec.checks if check.drift), default=None),
+        deleted=spec.refresh.deleted,
+        keep_snapshots=spec.storage.keep_snapshots,
     )
 
 
@@ -87,9 +92,7 @@ def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
         (bool(spec.export), "export", "", "remove it, and copy with `rasterloom export NAME URI`"),
         (spec.run.runner != "threads", "run.runner", spec.run.runner, "write threads"),
         (bool(spec.run.limits), "run.limits", "", "remove it, and lower build.max_concurrent"),
-        (any(check.coverage for check in spec.checks), "checks", "coverage", "use `rows` and `failed`"),
         (spec.freshness is not None, "freshness", "", "remove it"),
-        (spec.refresh.deleted == "drop", "refresh.deleted", "drop", "write keep"),
     )
     for asked, path, value, remedy in refused:
         if asked:

@@ -39,6 +39,7 @@ def broken(spec: Mapping[str, Any]) -> Iterator[Broken]:
         yield Broken(("intersects",), "bbox and intersects stand together, an area is one of them", "remove one of them")
     yield from _dataset_known(spec)
     yield from _bands(spec)
+    yield from _covered(spec)
 
 
 def _is_torn(text: str) -> bool:
@@ -62,6 +63,15 @@ def _dataset_known(spec: Mapping[str, Any]) -> Iterator[Broken]:
         catalog.dataset(name)
     except SpecError as error:
         yield Broken(("dataset",), error.message, error.remedy)
+
+
+def _covered(spec: Mapping[str, Any]) -> Iterator[Broken]:
+    checks = spec.get("checks")
+    if spec.get("bbox") is not None or spec.get("intersects") is not None or not isinstance(checks, (list, tuple)):
+        return
+    for number, check in enumerate(cast("list[Any]", checks)):
+        if isinstance(check, Mapping) and check.get("coverage") is not None:
+            yield Broken(("checks", number, "coverage"), "coverage is a share of an area, and none is given", "give bbox or intersects")
 
 
 def _bands(spec: Mapping[str, Any]) -> Iterator[Broken]:

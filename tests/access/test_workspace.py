@@ -131,11 +131,57 @@ def test_a_link_out_of_the_workspace_is_not_followed(tmp_path: Path) -> None:
         lambda: workspace.write("link/new", b""),
         lambda: workspace.read("link/precious"),
     ):
-        with pytest.raises(SpecError, match="out of the workspace"):
+        with pytest.raises(SpecError, match="symbolic link"):
             attempt()
     workspace.delete("link")
     workspace.delete("c")
     assert (outside / "precious").read_text() == "keep"
+
+
+def test_no_link_is_followed_wherever_it_leads(tmp_path: Path) -> None:
+    """A link to another collection of the same workspace would let one name change what stands under another."""
+    workspace = LocalWorkspace(tmp_path / "ws")
+    workspace.write("c/_commits/1", b"keep")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "ws" / "alias").symlink_to("c")
+    (tmp_path / "ws" / "c" / "file").symlink_to(tmp_path / "secret")
+    attempts: list[Callable[[], object]] = [
+        lambda: workspace.read("alias/_commits/1"),
+        lambda: workspace.delete("alias/_commits"),
+        lambda: list(workspace.list("alias")),
+        lambda: workspace.children("alias"),
+        lambda: workspace.read("c/file"),
+        lambda: workspace.size("c/file"),
+        lambda: workspace.copy("c/file", "d/file"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(SpecError, match="symbolic link"):
+            attempt()
+    assert workspace.delete("alias") == 1
+    assert workspace.read("c/_commits/1") == b"keep"
+
+
+def test_a_workspace_may_be_reached_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    LocalWorkspace(tmp_path / "link").write("c/y", b"1")
+    assert (tmp_path / "real" / "c" / "y").read_bytes() == b"1"
+
+
+def test_a_listing_beside_writers_is_no_error(tmp_path: Path) -> None:
+    """Temporary files of others come and go while a directory is listed."""
+    workspace, writing = LocalWorkspace(tmp_path), True
+
+    def write() -> None:
+        while writing:
+            workspace.write("c/_latest.json", b"{}")
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write) for _ in range(2)]
+        for _ in range(300):
+            list(workspace.list("c"))
+        writing = False
+        assert [writer.result() for writer in writers] == [None, None]
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:

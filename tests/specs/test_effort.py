@@ -23,8 +23,10 @@ def test_everything_given() -> None:
     stac = {"url": "https://stac.example.com", "collection": "c", "page_size": 7, "method": "GET", "headers": {"B": "${B}", "A": "x"}}
     build = {"max_concurrent": 5, "retries": 0, "timeout": "PT1M", "on_error": "fail", "max_error_rate": 0.5, "force": True}
     spec = spec_from(
-        {"name": "a", "stac": stac, "bands": ["x"], "build": build, "storage": {"partition_by": [], "compression": "none"},
-         "checks": [{"rows": {"min": 3}}, {"rows": {"min": 2}}, {"failed": {"max": 0.5}}, {"failed": {"max": 0.25}}],
+        {"name": "a", "stac": stac, "bands": ["x"], "build": build, "storage": {"partition_by": [], "compression": "none", "keep_snapshots": 3},
+         "checks": [{"rows": {"min": 3}}, {"rows": {"min": 2}}, {"failed": {"max": 0.5}}, {"failed": {"max": 0.25}},
+                    {"coverage": {"min": 0.9}}, {"coverage": {"min": 0.8}}, {"duplicates": {"max": 0}}, {"drift": {"max": 0.1}}],
+         "bbox": [0, 0, 1, 1], "refresh": {"deleted": "drop"},
          "auth": {"provider": "azure", "account_name": "acc", "sas_key": "${secret.sas}", "hosts": ["a", "b"]}}
     )  # fmt: skip
     assert effort(spec) == Effort(
@@ -42,6 +44,11 @@ def test_everything_given() -> None:
         compression="none",
         min_rows=3,
         max_failed=0.25,
+        min_coverage=0.9,
+        max_duplicates=0.0,
+        max_drift=0.1,
+        deleted="drop",
+        keep_snapshots=3,
     )
 
 
@@ -89,11 +96,9 @@ def test_private_hosts_can_be_opened() -> None:
     [
         ({"reads": {"mean": {"kind": "composite"}}}, "reads"),
         ({"run": {"runner": "dask"}}, "run.runner"),
-        ({"checks": [{"coverage": {"min": 0.9}}]}, "checks"),
         ({"export": [{"to": "s3://b/x"}]}, "export"),
         ({"run": {"limits": {"h.example": 4}}}, "run.limits"),
         ({"freshness": {"warn_after": "P3D"}}, "freshness"),
-        ({"refresh": {"deleted": "drop"}}, "refresh.deleted"),
     ],
 )
 def test_what_cannot_be_done_yet_is_said(keys: dict[str, Any], path: str) -> None:

@@ -73,9 +73,11 @@ OTHERS = some(
         on_error=st.sampled_from(["fail", "quarantine"]),
     ),
     split=some(time=st.sampled_from(["P1M", "P7D", "P1Y"]), space=st.builds(lambda n: {"grid": n}, st.integers(1, 32))),
-    refresh=some(lookback=st.sampled_from(["P45D", "P0D"])),
+    refresh=some(lookback=st.sampled_from(["P45D", "P0D"]), deleted=st.sampled_from(["keep", "drop"])),
     storage=some(partition_by=st.sampled_from([[], ["year"], ["year", "month"]]), compression=st.sampled_from(["zstd", "none"])),
-    checks=st.lists(st.sampled_from([{"rows": {"min": 1}}, {"failed": {"max": 0.5}}]), max_size=3),
+    checks=st.lists(
+        st.sampled_from([{"rows": {"min": 1}}, {"failed": {"max": 0.5}}, {"duplicates": {"max": 0}}, {"drift": {"max": 0}}]), max_size=3
+    ),
     schedule=st.sampled_from([{"cron": "0 6 * * *", "timezone": "Europe/Berlin"}, {"interval": "P1D", "active": False}]),
 )
 AREAS = st.one_of(

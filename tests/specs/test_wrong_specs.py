@@ -50,6 +50,14 @@ CASES = [
     on_base("text for a boolean", "build: {force: yes}", "build.force", "yes is text, wanted is true or false", "write true or false"),
     on_base("capital boolean", "build: {force: True}", "build.force", "True is text", "write true or false"),
     on_base("above the limit", "build: {max_concurrent: 100000}", "build.max_concurrent", "100000 is above the limit 1000", "1000 or less"),
+    Case(
+        "coverage of nothing",
+        OTHER + "bands: [a]\nchecks: [{coverage: {min: 0.9}}]",
+        5,
+        "checks[0].coverage",
+        "none is given",
+        "give bbox or intersects",
+    ),
     on_base("below the limit", "build: {max_concurrent: 0}", "build.max_concurrent", "0 is below the limit 1", "1 or more"),
     on_base("share above 1", "build: {max_error_rate: 5}", "build.max_error_rate", "5 is above the limit 1", "1 or less"),
     on_base(
