@@ -63,6 +63,7 @@ def shard_key(question: Question, shard: Shard) -> str:
         "cell": shard.cell,
         "query": question.query,
         "bands": question.bands,
+        "dedupe": question.dedupe,
         "href": question.href,
     }
     return digest(decides)

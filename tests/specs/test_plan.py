@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as randoms
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ from rasterloom.errors import SpecError
 from rasterloom.specs.identity import question_to_json
 from rasterloom.specs.loader import load_specs, spec_from
 from rasterloom.specs.plan import make_plan, meets_bbox, owns, shard_from_json, shard_key, shard_to_json, stac_datetime
-from rasterloom.specs.question import Box, Interval, Plan, Shard
+from rasterloom.specs.question import Box, Dedupe, Interval, Plan, Question, Shard
 
 NOW = datetime(2024, 8, 10, 12, tzinfo=UTC)
 BASE: dict[str, Any] = {"name": "a", "dataset": "earthsearch/sentinel-2-l2a"}
@@ -134,10 +134,19 @@ def test_the_key_of_a_shard_covers_what_decides_its_scenes() -> None:
     question, shard = plan.question, plan.shards[5]
     key = shard_key(question, shard)
     assert len(key) == 64
-    changes = {"href": "x", "query": "{}", "bands": question.bands[:1], "bbox": Box(west=0, south=0, east=8, north=9)}
+    changes = {
+        "source": replace(question.source, collection="other"),
+        "bbox": Box(west=0, south=0, east=8, north=9),
+        "intersects": "{}",
+        "query": "{}",
+        "bands": question.bands[:1],
+        "dedupe": Dedupe(key=("grid:code",), order_by=("updated",)),
+        "href": "x",
+    }
+    assert {*changes, "dates"} == {field.name for field in fields(Question)}, "a new field of the question decides too"
     changed = [replace(question, **{field: value}) for field, value in changes.items()]
     keys = {shard_key(other, shard) for other in changed} | {shard_key(question, replace(shard, cell=None)), key}
-    assert len(keys) == 6
+    assert len(keys) == len(changes) + 2
     assert shard_key(question, replace(shard, index=99, closed=not shard.closed)) == key
 
 
