@@ -1,62 +1,126 @@
-"""The headers of one batch: what is staged, what is asked, and what came of it."""
+"""The headers of one batch: what is remembered, what is asked, and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
 
 from rasterloom.access.files import Workspace
+from rasterloom.access.headercache import Found, find_headers, header_key, write_pack
 from rasterloom.access.headers import fetch_headers
 from rasterloom.access.job import Job
+from rasterloom.access.parentrows import rows_of_parent
+from rasterloom.access.records import HeaderRows, concatenated, header_rows, joined
 from rasterloom.access.secrets import Secrets
-from rasterloom.access.staging import read_records
+from rasterloom.access.staging import find_batch_ref, read_records
 from rasterloom.access.stores import Stores
-from rasterloom.access.values import Asset, BatchRef, Failure, Scene, Traffic
+from rasterloom.access.values import Asset, BatchRef, Failure, ItemsRef, Scene, Traffic
 from rasterloom.errors import Unreadable
-from rasterloom.raster.arrow import header_from_row
 from rasterloom.raster.header import Header
 
 Place = tuple[int, str]
 """(position of the scene in its batch, band code)."""
+Places = Mapping[Place, Asset]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """Headers and failures of a batch, by place."""
+class Known:
+    """Header rows by place: `rows[i]` belongs to `places[i]`."""
 
-    headers: dict[Place, Header] = field(default_factory=dict[Place, Header])
-    failures: dict[Place, Failure] = field(default_factory=dict[Place, Failure])
-    traffic: Traffic = field(default_factory=Traffic)
-    first_range: dict[str, int] = field(default_factory=dict[str, int])
-
-    def beside(self, known: Outcome) -> Outcome:
-        """This outcome together with what was known before; the traffic is this one's."""
-        return replace(self, headers={**known.headers, **self.headers}, failures={**known.failures, **self.failures})
+    places: tuple[Place, ...]
+    rows: HeaderRows
 
 
-def staged_outcome(workspace: Workspace, staged: BatchRef, scenes: Sequence[Scene]) -> Outcome:
-    """What an earlier run read, without the failures that another attempt may cure."""
-    table = read_records(workspace, staged)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What the workspace answers for a batch, and what is left to ask."""
+
+    known: tuple[Known, ...]
+    failures: Mapping[Place, Failure]
+    """Failures that another attempt would only repeat."""
+    inherited: int
+    """Headers out of the parent version."""
+    left: Places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What the network answered."""
+
+    known: Known
+    failures: Mapping[Place, Failure]
+    traffic: Traffic
+    first_range: Mapping[str, int]
+
+
+def missing_hrefs(workspace: Workspace, job: Job, scenes: Sequence[Scene], items: ItemsRef) -> set[str]:
+    """The files that `index_batch` would ask for."""
+    return {asset.href for asset in remembered(workspace, job, scenes, items).left.values()}
+
+
+def remembered(workspace: Workspace, job: Job, scenes: Sequence[Scene], items: ItemsRef) -> Remembered:
+    """Ask the staged records of the same items, then the header cache, then the parent version; with `force` none of them."""
+    left: Places = {(row, asset.band): asset for row, scene in enumerate(scenes) for asset in scene.assets}
+    if job.effort.force:
+        return Remembered(known=(), failures={}, inherited=0, left=left)
+    staged = find_batch_ref(workspace, items)
+    failures = {} if staged is None else _settled(staged, scenes, again=job.effort.retry_failed)
+    parts = [] if staged is None else _staged(workspace, staged, left)
+    left = _without(_without(left, failures), *(part.places for part in parts))
+    cached = _answered(left, lambda places: find_headers(workspace, [header_key(asset, scenes[row].updated) for row, asset in places]))
+    left = _without(left, cached.places)
+    inherited = _answered(left, lambda places: rows_of_parent(workspace, job.plan.name, scenes, places))
+    return Remembered(
+        known=(*parts, cached, inherited), failures=failures, inherited=len(inherited.places), left=_without(left, inherited.places)
+    )
+
+
+def _without(places: Places, *others: Mapping[Place, object] | Sequence[Place]) -> Places:
+    gone = {place for other in others for place in other}
+    return {place: asset for place, asset in places.items() if place not in gone}
+
+
+def _answered(left: Places, source: Callable[[Sequence[tuple[int, Asset]]], Found]) -> Known:
+    found = source([(row, asset) for (row, _), asset in left.items()]) if left else Found.nothing()
+    places = list(left)
+    return Known(places=tuple(places[position] for position in found.positions), rows=found.rows)
+
+
+def _settled(staged: BatchRef, scenes: Sequence[Scene], *, again: bool) -> dict[Place, Failure]:
+    """Failures of an earlier run that stay as they are."""
     rows = {(scene.id, asset.band): (row, asset.band) for row, scene in enumerate(scenes) for asset in scene.assets}
-    failed = {(failure.item_id, failure.band): failure for failure in staged.failures}
-    bands = {asset.band for scene in scenes for asset in scene.assets}
-    headers: dict[Place, Header] = {}
-    for band in bands:
-        pairs = zip(table[f"{band}_metadata"].to_pylist(), table[f"{band}_ext"].to_pylist(), strict=True)
-        headers.update({(row, band): header_from_row(metadata, ext) for row, (metadata, ext) in enumerate(pairs) if metadata is not None})
-    permanent = {rows[key]: failure for key, failure in failed.items() if key in rows and not failure.retryable}
-    return Outcome(headers=headers, failures=permanent)
+    failed = {(failure.item_id, failure.band): failure for failure in staged.failures if not failure.retryable and not again}
+    return {rows[key]: failure for key, failure in failed.items() if key in rows}
 
 
-def fetched_outcome(scenes: Sequence[Scene], known: Outcome, job: Job, first_range: Mapping[str, int], secrets: Secrets) -> Outcome:
-    """Ask for the header of every asset that is not known."""
-    places: dict[Place, Asset] = {(row, asset.band): asset for row, scene in enumerate(scenes) for asset in scene.assets}
-    wanted = {place: asset for place, asset in places.items() if place not in known.headers and place not in known.failures}
+def _staged(workspace: Workspace, staged: BatchRef, places: Places) -> list[Known]:
+    table = read_records(workspace, staged)
+    bands = dict.fromkeys(band for _, band in places)
+    return [_column(table, band) for band in bands]
+
+
+def _column(table: pa.Table, band: str) -> Known:
+    metadata, ext = (table[f"{band}{ending}"].combine_chunks() for ending in ("_metadata", "_ext"))
+    there = [row for row, valid in enumerate(metadata.is_valid().to_pylist()) if valid]
+    rows = HeaderRows(metadata=metadata, ext=ext).take(pa.array(there, pa.int64()))
+    return Known(places=tuple((row, band) for row in there), rows=rows)
+
+
+def fetched(
+    workspace: Workspace, scenes: Sequence[Scene], left: Places, job: Job, first_range: Mapping[str, int], secrets: Secrets
+) -> Fetched:
+    """Ask for the header of every asset that is left, and remember it for all collections of the workspace."""
     stores = Stores(job.effort.auth, effort=job.effort, secrets=secrets, source=job.plan.question.source.url)
-    got = fetch_headers(list(wanted.values()), stores, effort=job.effort, first_range=first_range)
-    results = {place: _result(scenes[place[0]], wanted[place], result) for place, result in zip(wanted, got.results, strict=True)}
-    return Outcome(
-        headers={place: result for place, result in results.items() if isinstance(result, Header)},
+    got = fetch_headers(list(left.values()), stores, effort=job.effort, first_range=first_range)
+    results = {place: _result(scenes[place[0]], left[place], result) for place, result in zip(left, got.results, strict=True)}
+    headers = {place: result for place, result in results.items() if isinstance(result, Header)}
+    rows = header_rows(list(headers.values()), [left[place].band_index for place in headers])
+    if headers:
+        write_pack(workspace, [header_key(left[place], scenes[place[0]].updated) for place in headers], rows)
+    return Fetched(
+        known=Known(places=tuple(headers), rows=rows),
         failures={place: result for place, result in results.items() if isinstance(result, Failure)},
         traffic=got.traffic,
         first_range=got.first_range,
@@ -73,3 +137,11 @@ def _result(scene: Scene, asset: Asset, result: Header | Failure) -> Header | Fa
             stage="header", reason=error.reason, message=error.message, item_id=scene.id, band=asset.band, href=asset.href, retryable=False
         )
     return result
+
+
+def records_of(scenes: Sequence[Scene], known: Sequence[Known], bands: Sequence[str]) -> pa.Table:
+    """The records of a batch: every header row in its place."""
+    pool = concatenated([part.rows for part in known])
+    places = {place: number for number, place in enumerate(place for part in known for place in part.places)}
+    indexes = {band: pa.array([places.get((row, band)) for row in range(len(scenes))], pa.int64()) for band in bands}
+    return joined(scenes, {band: pool.take(index) for band, index in indexes.items()})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from rasterloom.specs.effort import Effort
@@ -19,3 +20,7 @@ class Job:
     """The spec as JSON: stored with the commit, secrets by reference only."""
     run_id: str
     """Unique to this run; part of the names of its files."""
+    retry_of: str = ""
+    """Run whose failures are asked again: its searches are remembered too."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """Versions that were committed later may know newer items than this run does."""

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rasterloom.access.values import Asset, Scene
-from rasterloom.raster.arrow import ext_array, metadata_array
+from rasterloom.raster.arrow import EXT_TYPE, METADATA_TYPE, ext_array, metadata_array
 from rasterloom.raster.header import Header
 
 ASSET = pa.struct([("href", pa.string()), ("band_index", pa.int64())])
@@ -26,6 +27,33 @@ Headers = Mapping[tuple[int, str], Header]
 """(position of the scene, band code) -> header; absent where it was not read."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderRows:
+    """Headers as Arrow: element i of both columns is one header of one band. Remembered headers never become anything else."""
+
+    metadata: pa.StructArray
+    """`METADATA_TYPE`."""
+    ext: pa.StructArray
+    """`EXT_TYPE`."""
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def take(self, indexes: pa.Array) -> HeaderRows:
+        """Rows in the order of `indexes`; null where the index is null."""
+        return HeaderRows(metadata=self.metadata.take(indexes), ext=self.ext.take(indexes))
+
+
+def header_rows(headers: Sequence[Header | None], band_indexes: Sequence[int]) -> HeaderRows:
+    """Raises `Unreadable` (`band-index`) where a header has no such sample."""
+    return HeaderRows(metadata=metadata_array(headers, band_indexes), ext=ext_array(headers, band_indexes))
+
+
+def concatenated(parts: Sequence[HeaderRows]) -> HeaderRows:
+    metadata = [part.metadata for part in parts] or [pa.nulls(0, METADATA_TYPE)]
+    return HeaderRows(metadata=pa.concat_arrays(metadata), ext=pa.concat_arrays([part.ext for part in parts] or [pa.nulls(0, EXT_TYPE)]))
+
+
 @dataclass(frozen=True, slots=True)
 class _Reference:
     """CRS of one record."""
@@ -35,13 +63,24 @@ class _Reference:
 
 
 def assemble(scenes: Sequence[Scene], headers: Headers, bands: Sequence[str]) -> pa.Table:
+    """The records of headers that were just read: see `joined`."""
+    assets = [{asset.band: asset for asset in scene.assets} for scene in scenes]
+    rows = {
+        band: header_rows([headers.get((row, band)) for row in range(len(scenes))], [_band_index(row, band) for row in assets])
+        for band in bands
+    }
+    return joined(scenes, rows)
+
+
+def joined(scenes: Sequence[Scene], headers: Mapping[str, HeaderRows]) -> pa.Table:
     """One row per scene, columns of the on-disk format plus `properties`; `{band}_metadata` is null where no header was read.
 
-    A record's CRS is that of its first band with a header that has one, else the item's. Assets of one record may have
-    different ones: each keeps its own in `{band}_ext`.
+    `headers` has a row per scene for each band, in the order of the bands. A record's CRS is that of its first band with a header
+    that has one, else the item's. Assets of one record may have different ones: each keeps its own in `{band}_ext`.
     """
     assets = [{asset.band: asset for asset in scene.assets} for scene in scenes]
-    references = [_reference(scene, [headers.get((row, band)) for band in bands]) for row, scene in enumerate(scenes)]
+    bands = list(headers)
+    references = _references(scenes, [rows.ext for rows in headers.values()])
     columns: dict[str, pa.Array] = {
         "id": pa.array([scene.id for scene in scenes], pa.string()),
         "datetime": pa.array([naive(scene.datetime) for scene in scenes], pa.timestamp("us")),
@@ -54,10 +93,8 @@ def assemble(scenes: Sequence[Scene], headers: Headers, bands: Sequence[str]) ->
         "crs": pa.array([reference.crs for reference in references], pa.string()),
         "collection": pa.array([scene.collection for scene in scenes], pa.string()),
     }
-    for band in bands:
-        found = [headers.get((row, band)) for row in range(len(scenes))]
-        columns[f"{band}_metadata"] = metadata_array(found, [_band_index(row, band) for row in assets])
-        columns[f"{band}_ext"] = ext_array(found, [_band_index(row, band) for row in assets])
+    for band, rows in headers.items():
+        columns[f"{band}_metadata"], columns[f"{band}_ext"] = rows.metadata, rows.ext
     columns[PROPERTIES] = pa.array([json.dumps(scene.properties) for scene in scenes], pa.string())
     return pa.table(columns)
 
@@ -73,11 +110,12 @@ def epsg_of(crs: str | None) -> int | None:
     return int(match[1]) if match else None
 
 
-def _reference(scene: Scene, headers: Sequence[Header | None]) -> _Reference:
-    for header in headers:
-        if header is not None and header.crs is not None:
-            return _Reference(header.epsg, header.crs)
-    return _Reference(epsg_of(scene.crs), scene.crs)
+def _references(scenes: Sequence[Scene], exts: Sequence[pa.StructArray]) -> list[_Reference]:
+    references = [_Reference(epsg_of(scene.crs), scene.crs) for scene in scenes]
+    for ext in reversed(exts):  # the first band has the last word
+        codes, names = (pc.struct_field(ext, name).to_pylist() for name in ("epsg", "crs"))
+        references = [old if name is None else _Reference(code, name) for old, code, name in zip(references, codes, names, strict=True)]
+    return references
 
 
 def _band_index(assets: Mapping[str, Asset], band: str) -> int:

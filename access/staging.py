@@ -10,12 +10,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from rasterloom.access.files import Workspace
+from rasterloom.access.moments import instant_of
+from rasterloom.access.records import PROPERTIES
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.scenes import hrefs_of, scene_from_line, scene_to_line
 from rasterloom.access.values import BatchRef, ItemsRef, Scene, SearchRef
@@ -23,7 +29,8 @@ from rasterloom.errors import SpecError, Unavailable
 from rasterloom.raster.header import PARSER_VERSION
 
 CACHE = "_cache"
-RECORDS_VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RECORDS_VERSION = 2
 """Part of every key of staged records: raise it when `records.assemble` writes something else."""
 HEADERS_PER_BATCH = 2000
 """Header requests of one batch; about 1-2 s of work."""
@@ -49,9 +56,10 @@ def write_items(workspace: Workspace, scenes: Sequence[Scene]) -> ItemsRef:
 
 
 def read_items(workspace: Workspace, items: ItemsRef) -> list[Scene]:
-    """Raises Unavailable where the file is gone or changed."""
+    """Raises Unavailable where the file is gone or changed; a changed one is removed, so that no search is believed to stand on it."""
     data = read_whole(workspace, items.uri, items.sha256)
     if data is None:
+        _remove(workspace, items.uri)
         raise Unavailable(f"{items.uri} is gone or changed", remedy="run again: the search is done anew")
     stream = pa.CompressedInputStream(pa.BufferReader(data), "zstd")
     return [scene_from_line(line) for line in bytes(stream.read()).splitlines()]
@@ -89,44 +97,90 @@ def records_key(items: ItemsRef) -> str:
 
 
 def write_batch(workspace: Workspace, items: ItemsRef, table: pa.Table, draft: BatchRef) -> BatchRef:
-    """Write the records and the reference beside them; the latter last, so that it never names what is not there."""
+    """Write the records, their row keys, and the reference beside them; the latter last, so that it never names what is not there."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=False)
     data = sink.getvalue().to_pybytes()
     key = records_key(items)
     workspace.write(f"{key}.parquet", data)
-    ref = replace(draft, uri=workspace.uri_of(f"{key}.parquet"), sha256=hashlib.sha256(data).hexdigest())
+    workspace.write(f"{key}.rows", _with_sum(row_keys(table)))
+    ref = replace(draft, uri=workspace.uri_of(f"{key}.parquet"), sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     workspace.write(f"{key}.json", _json(ref))
     return ref
 
 
-def read_batch_ref(workspace: Workspace, items: ItemsRef) -> BatchRef | None:
-    """What is staged for these items, with whatever failed then; None where nothing whole is there. Reads all of it to be sure."""
-    ref = find_batch_ref(workspace, items)
-    return ref if ref is not None and read_whole(workspace, ref.uri, ref.sha256) is not None else None
-
-
 def find_batch_ref(workspace: Workspace, items: ItemsRef) -> BatchRef | None:
-    """As `read_batch_ref`, by the presence of the file alone: for a forecast."""
+    """What is staged for these items, with whatever failed then; None where nothing of the right size is there."""
     data = workspace.read(f"{records_key(items)}.json")
     try:
         ref = from_json(BatchRef, json.loads(data)) if data else None
     except (ValueError, TypeError, KeyError):
         return None
-    return ref if ref is not None and _stands(workspace, ref.uri) else None
+    return ref if ref is not None and batch_stands(workspace, ref) else None
+
+
+def batch_stands(workspace: Workspace, batch: BatchRef) -> bool:
+    """Whether the file is there, by its size: its content is checked when it is read, which most batches of a refresh never are."""
+    try:
+        return workspace.size(workspace.key_of(batch.uri)) == batch.size
+    except SpecError:
+        return False
 
 
 def read_records(workspace: Workspace, batch: BatchRef) -> pa.Table:
-    """Raises Unavailable where the file is gone or changed."""
+    """Raises Unavailable where the file is gone or changed; a changed one is removed, so that the next run reads its headers anew."""
     data = read_whole(workspace, batch.uri, batch.sha256)
     if data is None:
+        _remove(workspace, batch.uri)
         raise Unavailable(f"{batch.uri} is gone or changed", remedy="run again: its headers are read anew")
     return pq.read_table(pa.BufferReader(data))
 
 
-def needs_retry(batch: BatchRef) -> bool:
-    """Whether another attempt may read more headers than this one did."""
-    return any(failure.retryable for failure in batch.failures)
+ROW_KEY = np.dtype([("id", "S16"), ("updated", "<i8"), ("month", "<i4")])
+"""One row of staged records: hash of the item's id, its `updated` in microseconds since 1970 (the least number where it has none),
+and the month of its datetime, counted from year 0."""
+RowKeys = NDArray[np.void]
+_SUM = 32
+
+
+def row_keys(table: pa.Table) -> RowKeys:
+    """`ROW_KEY` for every row of staged records."""
+    keys = np.empty(table.num_rows, ROW_KEY)
+    keys["id"] = [id_key(name) for name in table["id"].to_pylist()]
+    keys["updated"] = [stamp_of(json.loads(text).get("updated")) for text in table[PROPERTIES].to_pylist()]
+    months = pc.add(pc.multiply(pc.year(table["datetime"]), 12), pc.subtract(pc.month(table["datetime"]), 1))
+    keys["month"] = months.to_numpy()
+    return keys
+
+
+def id_key(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()
+
+
+def stamp_of(updated: object) -> int:
+    instant = instant_of(updated)
+    return -(1 << 63) if instant is None else (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def read_row_keys(workspace: Workspace, batch: BatchRef) -> RowKeys:
+    """Without reading the records, unless the file of the keys is gone or damaged. Raises Unavailable as `read_records`."""
+    key = f"{workspace.key_of(batch.uri).removesuffix('.parquet')}.rows"
+    data = workspace.read(key)
+    if data is not None and hashlib.sha256(data[:-_SUM]).digest() == data[-_SUM:] and len(data) == batch.rows * ROW_KEY.itemsize + _SUM:
+        return np.frombuffer(data, ROW_KEY, count=batch.rows)
+    keys = row_keys(read_records(workspace, batch))
+    workspace.write(key, _with_sum(keys))
+    return keys
+
+
+def _with_sum(keys: RowKeys) -> bytes:
+    data = keys.tobytes()
+    return data + hashlib.sha256(data).digest()
+
+
+def needs_retry(batch: BatchRef, *, again: bool = False) -> bool:
+    """Whether another attempt may read more headers than this one did; `again`: whatever the failure was."""
+    return any(failure.retryable or again for failure in batch.failures if failure.stage == "header")
 
 
 def read_whole(workspace: Workspace, uri: str, sha256: str) -> bytes | None:
@@ -136,6 +190,13 @@ def read_whole(workspace: Workspace, uri: str, sha256: str) -> bytes | None:
     except SpecError:
         return None
     return data if data is not None and hashlib.sha256(data).hexdigest() == sha256 else None
+
+
+def _remove(workspace: Workspace, uri: str) -> None:
+    try:
+        workspace.delete(workspace.key_of(uri))
+    except SpecError:
+        return  # not of this workspace: nothing of ours
 
 
 def _stands(workspace: Workspace, uri: str) -> bool:

@@ -5,7 +5,7 @@ References are JSON-able (`to_json`/`from_json` of `rasterloom.access.refs`) bec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -104,6 +104,12 @@ class SearchRef:
     types: dict[str, Any]
     """Property name -> type summary (`rasterloom.raster.properties`), merged over all scenes."""
     traffic: Traffic
+    pages: int = 0
+    """Pages of the search; its requests, in `traffic`, are more where the landing page was read or one was tried again."""
+
+    def remembered(self) -> SearchRef:
+        """The reference as a later run finds it: that run asked for nothing."""
+        return replace(self, traffic=Traffic(), pages=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +120,21 @@ class BatchRef:
     sha256: str
     rows: int
     headers: int
-    """Headers that were read."""
+    """Headers that the records hold."""
     failures: tuple[Failure, ...]
     traffic: Traffic
     first_range: dict[str, int] = field(default_factory=dict[str, int])
     """Asset key -> bytes of header that were needed at the most: the next batch's first range."""
+    size: int = 0
+    """Bytes of the file."""
+    fetched: int = 0
+    """Headers that this run read from the network."""
+    inherited: int = 0
+    """Headers that this run took from the rows of the parent version; all others were remembered in the workspace's cache."""
+
+    def remembered(self) -> BatchRef:
+        """The reference as a later run finds it: that run asked for nothing."""
+        return replace(self, traffic=Traffic(), fetched=0, inherited=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from rasterloom.access.disk import LocalWorkspace
 from rasterloom.access.records import assemble
 from rasterloom.access.scenes import Spool, scene_from_line, scene_to_line
 from rasterloom.access.staging import (
+    find_batch_ref,
     needs_retry,
-    read_batch_ref,
     read_items,
     read_records,
     read_search,
@@ -99,17 +99,17 @@ def test_records_are_found_whole_or_not_at_all(tmp_path: Path) -> None:
     workspace = LocalWorkspace(tmp_path)
     scenes = [scene(number) for number in range(3)]
     items = write_items(workspace, scenes)
-    assert read_batch_ref(workspace, items) is None
+    assert find_batch_ref(workspace, items) is None
     table = assemble(scenes, headers(scenes), BANDS)
     failure = Failure(stage="header", reason="timeout", message="", retryable=True)
     draft = BatchRef(uri="", sha256="", rows=3, headers=12, failures=(failure,), traffic=Traffic())
     ref = write_batch(workspace, items, table, draft)
-    assert read_batch_ref(workspace, items) == ref
+    assert find_batch_ref(workspace, items) == ref
     assert read_records(workspace, ref).to_pylist() == table.to_pylist()
     assert needs_retry(ref)
     assert not needs_retry(replace(ref, failures=(replace(failure, retryable=False),)))
     Path(ref.uri).write_bytes(b"cut")
-    assert read_batch_ref(workspace, items) is None
+    assert find_batch_ref(workspace, items) is None
 
 
 @given(scenes=st.integers(1, 100_000), each=st.integers(1, 16))
