@@ -4,7 +4,7 @@
 
 Needs the `test` extra (rasterio writes the two templates and is one of the sides). Rasteret needs Python 3.12 or 3.13 and its own
 virtual environment (`pip install rasteret==0.4.1`); without it, its columns stay empty. Everything is served from this machine with
-injected latency, by a process of its own. Ends with 1 where a bound was measured and missed. All ratios compare runs of this one call.
+injected latency, by a process of its own. Ends with 1 where a bound is missed or a side fails. All ratios compare runs of this one call.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def main(arguments: list[str]) -> int:
     }
     options.out.write_text(json.dumps({"about": about, "bounds": verdicts, **results}, indent=1))
     show(verdicts)
-    return int(any(verdict["met"] is False for verdict in verdicts))
+    return int(bool(rig.errors) or any(verdict["met"] is False for verdict in verdicts))
 
 
 if __name__ == "__main__":

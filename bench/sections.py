@@ -144,7 +144,8 @@ def memory(rig: Rig, *, few: int, many: int, bands: int, bulk_latency: float = 0
             server.latency(bulk_latency)
             found = rig.side("rasterloom", "build_flow", cpu=None, **server.question(folder, bands))
             runs.append({"scenes": count, **{key: found.get(key, 0) for key in ("rows", "wall_s", "cpu_s", "peak_rss_mb")}})
-    return {"bands": bands, "runs": runs, "ratio": runs[1]["peak_rss_mb"] / max(1, runs[0]["peak_rss_mb"])}
+    small, large = (run["peak_rss_mb"] for run in runs)
+    return {"bands": bands, "runs": runs, "ratio": large / small if small and large else None}
 
 
 def _summarise(runs: Sequence[Run], by: tuple[str, ...]) -> list[Run]:
