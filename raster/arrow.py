@@ -7,6 +7,7 @@ spelled so that it costs few bytes: overview offsets are stored only where they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +47,7 @@ METADATA_TYPE = pa.struct(
 
 LEVEL_TYPE = pa.struct(
     [
+        ("mask", pa.bool_()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("tile_width", pa.int32()),
@@ -62,12 +64,13 @@ LEVEL_TYPE = pa.struct(
 """One overview or mask. GDAL lays tiles out in order: `offset[i+1] = offset[i] + byte_count[i] + gap` (8 in a COG, for the size
 before and the check bytes behind a tile). `offsets` is null where that holds, and the whole table where it does not.
 
-`byte_counts` is null where the table is left in the file: see OVERVIEW_SHARE."""
+`compression`, `predictor` and `jpeg_tables` are null where they are those of the full resolution, `byte_counts` where the table is left
+in the file: see OVERVIEW_SHARE."""
 
-OVERVIEW_SHARE = 0.5
-"""Tiles of stored overview tables per tile of full resolution, at the most. A pyramid of equal tiles has a third. Some writers cut
-overviews finer (Sentinel-2: 512 under 1024 pixels), and their largest table alone, 2.6 incompressible bytes a tile, would cost as much
-as the full resolution. So tables are stored from the coarsest up while they fit; a finer one costs its reader one header request."""
+OVERVIEW_SHARE = 0.125
+"""Tiles of stored overview tables per tile of full resolution, at the most. A tile is 2.6 incompressible bytes: the whole pyramid would
+make a collection larger by a third, by more where overviews are cut finer (Sentinel-2: 512 under 1024 pixels). So tables are stored from
+the coarsest up, those that a picture of the whole scene needs, while they fit; a finer one costs its reader one header request."""
 
 OVERVIEW_TILES = 16
 """So many tiles of overviews are stored whatever their share: small images have few tiles at any resolution."""
@@ -84,9 +87,7 @@ EXT_TYPE = pa.struct(
         ("offset", pa.float64()),
         ("epsg", pa.int32()),
         ("crs", pa.string()),
-        ("overviews", _list(LEVEL_TYPE)),
-        ("mask", LEVEL_TYPE),
-        ("overview_masks", _list(LEVEL_TYPE)),
+        ("levels", _list(LEVEL_TYPE)),
         ("etag", pa.string()),
         ("size", pa.int64()),
     ]
@@ -140,9 +141,7 @@ def ext_array(headers: Sequence[Header | None], band_indexes: Sequence[int]) -> 
         pa.array([_of_band(header.offsets, band) for header, band in whole], pa.float64()),
         _column(pa.int32(), whole, lambda header: header.epsg),
         _column(pa.string(), whole, lambda header: header.crs),
-        _level_lists(whole, lambda header: header.overviews),
-        _levels(whole, [header.mask for header, _ in whole]),
-        _level_lists(whole, lambda header: header.overview_masks),
+        _level_lists(whole),
         _column(pa.string(), whole, lambda header: header.etag),
         _column(pa.int64(), whole, lambda header: header.size),
     ]
@@ -187,27 +186,48 @@ def _where(present: NDArray[np.bool_], packed: pa.Array) -> pa.Array:
     return packed if present.all() else packed.take(pa.array(np.cumsum(present) - 1, mask=~present))
 
 
-def _level_lists(whole: list[Read], levels_of: Callable[[Header], tuple[Level, ...]]) -> pa.ListArray:
-    owners = [(read, level) for read in whole for level in levels_of(read[0])]
-    ends = np.cumsum([0, *(len(levels_of(header)) for header, _ in whole)], dtype=np.int32)
-    values = _levels([read for read, _ in owners], [level for _, level in owners])
-    return pa.ListArray.from_arrays(pa.array(ends), values, type=_list(LEVEL_TYPE))
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One level of one row."""
+
+    header: Header
+    band: int
+    level: Level
+    mask: bool
+    stored: bool
+    """Whether its tile table is."""
 
 
-def _levels(owners: list[Read], levels: Sequence[Level | None]) -> pa.StructArray:
-    there = [(read, level) for read, level in zip(owners, levels, strict=True) if level is not None]
-    stored = np.fromiter((_fits(header, level) for (header, _), level in there), bool, len(there))
-    tables = [_level_tables(header, band, level) for ((header, band), level), fits in zip(there, stored, strict=True) if fits]
+def _level_lists(whole: list[Read]) -> pa.ListArray:
+    rows = [_kept(header, band) for header, band in whole]
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), _levels([kept for row in rows for kept in row]), type=_list(LEVEL_TYPE))
+
+
+def _kept(header: Header, band: int) -> list[_Kept]:
+    """Overviews from the largest to the smallest, then the masks. Tables of masks are always stored, of overviews while they fit."""
+    room = max(OVERVIEW_TILES, OVERVIEW_SHARE * header.full.tiles_across * header.full.tiles_down)
+    overviews: list[_Kept] = []
+    for level in reversed(header.overviews):
+        room -= level.tiles_across * level.tiles_down
+        overviews.append(_Kept(header, band, level, mask=False, stored=room >= 0))
+    masks = (header.mask, *header.overview_masks)
+    return [*reversed(overviews), *(_Kept(header, band, level, mask=True, stored=True) for level in masks if level is not None)]
+
+
+def _levels(levels: list[_Kept]) -> pa.StructArray:
+    stored = np.fromiter((kept.stored for kept in levels), bool, len(levels))
+    tables = [_level_tables(kept) for kept in levels if kept.stored]
     gaps = _gaps(tables)
-    plain = [level for _, level in there]
     columns: list[pa.Array] = [
-        pa.array([level.width for level in plain], pa.int32()),
-        pa.array([level.height for level in plain], pa.int32()),
-        pa.array([level.tile_width for level in plain], pa.int32()),
-        pa.array([level.tile_height for level in plain], pa.int32()),
-        pa.array([level.compression for level in plain], pa.int32()),
-        pa.array([level.predictor for level in plain], pa.int32()),
-        pa.array([None if level.jpeg_tables == header.jpeg_tables else level.jpeg_tables for (header, _), level in there], pa.binary()),
+        pa.array([kept.mask for kept in levels], pa.bool_()),
+        pa.array([kept.level.width for kept in levels], pa.int32()),
+        pa.array([kept.level.height for kept in levels], pa.int32()),
+        pa.array([kept.level.tile_width for kept in levels], pa.int32()),
+        pa.array([kept.level.tile_height for kept in levels], pa.int32()),
+        pa.array([_unless(kept.level.compression, kept.header.full.compression) for kept in levels], pa.int32()),
+        pa.array([_unless(kept.level.predictor, kept.header.full.predictor) for kept in levels], pa.int32()),
+        pa.array([_unless(kept.level.jpeg_tables, kept.header.jpeg_tables) for kept in levels], pa.binary()),
         _where(stored, _lists([counts for _, counts in tables], pa.int32())),
         _where(stored, pa.array([int(offsets[0]) for offsets, _ in tables], pa.int64())),
         _where(stored, pa.array(gaps, pa.int32())),
@@ -216,20 +236,16 @@ def _levels(owners: list[Read], levels: Sequence[Level | None]) -> pa.StructArra
             pa.array([None if gap is not None else offsets for (offsets, _), gap in zip(tables, gaps, strict=True)], _list(pa.int64())),
         ),
     ]
-    return _spread(LEVEL_TYPE, columns, levels)  # pyright: ignore[reportArgumentType]
+    return pa.StructArray.from_arrays(columns, fields=list(LEVEL_TYPE))
 
 
-def _fits(header: Header, level: Level) -> bool:
-    """Whether the table of this level is stored: masks always are, overviews from the coarsest up while they fit the share."""
-    if not any(level is overview for overview in header.overviews):
-        return True
-    tiles = sum(other.tiles_across * other.tiles_down for other in header.overviews if other.width <= level.width)
-    return tiles <= max(OVERVIEW_TILES, OVERVIEW_SHARE * header.full.tiles_across * header.full.tiles_down)
+def _unless(value: Any, default: Any) -> Any:
+    return None if value == default else value
 
 
-def _level_tables(header: Header, band: int, level: Level) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    is_mask = level is header.mask or any(level is mask for mask in header.overview_masks)
-    return (level.tile_offsets, level.tile_byte_counts) if is_mask else header.band_tiles(band, level)
+def _level_tables(kept: _Kept) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    level = kept.level
+    return (level.tile_offsets, level.tile_byte_counts) if kept.mask else kept.header.band_tiles(kept.band, level)
 
 
 def _gaps(tables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list[int | None]:
@@ -258,11 +274,14 @@ def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) 
     ext = ext or {}
     dtype = metadata["dtype"]
     bits, sample_format = sample_format_of(dtype)
+    full = _full(metadata, ext)
+    levels = _items(ext.get("levels"))
+    masks = [_level(row, full) for row in levels if row["mask"]]
     return Header(
-        full=_full(metadata, ext),
-        overviews=tuple(_level(row) for row in _items(ext.get("overviews")) if row["byte_counts"] is not None),
-        mask=_level(ext["mask"]) if ext.get("mask") is not None else None,
-        overview_masks=tuple(_level(row) for row in _items(ext.get("overview_masks"))),
+        full=full,
+        overviews=tuple(_level(row, full) for row in levels if not row["mask"] and row["byte_counts"] is not None),
+        mask=masks[0] if masks and masks[0].width == full.width else None,
+        overview_masks=tuple(mask for mask in masks if mask.width != full.width),
         byte_order=ext.get("byte_order") or "<",
         bigtiff=False,
         dtype=dtype,
@@ -303,7 +322,7 @@ def _full(metadata: Mapping[str, Any], ext: Mapping[str, Any]) -> Level:
     )
 
 
-def _level(row: Mapping[str, Any]) -> Level:
+def _level(row: Mapping[str, Any], full: Level) -> Level:
     counts = np.asarray(row["byte_counts"], np.int64)
     offsets = row.get("offsets")
     if offsets is None:
@@ -315,14 +334,14 @@ def _level(row: Mapping[str, Any]) -> Level:
         tile_height=row["tile_height"],
         tile_offsets=np.asarray(offsets, np.int64),
         tile_byte_counts=counts,
-        compression=row["compression"],
-        predictor=row["predictor"],
-        jpeg_tables=row.get("jpeg_tables"),
+        compression=_default(row["compression"], full.compression),
+        predictor=_default(row["predictor"], full.predictor),
+        jpeg_tables=full.jpeg_tables if row["jpeg_tables"] is None and not row["mask"] else row["jpeg_tables"],
     )
 
 
-def _items(values: Iterable[Mapping[str, Any]] | None) -> Iterable[Mapping[str, Any]]:
-    return () if values is None else values
+def _items(values: Iterable[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    return [] if values is None else list(values)
 
 
 def _default(value: int | None, default: int) -> int:

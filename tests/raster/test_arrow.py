@@ -103,16 +103,17 @@ def test_north_up_grids_have_four_numbers_and_turned_ones_six(corpus: dict[str, 
 
 def test_overview_offsets_of_a_gdal_cog_follow_from_its_byte_counts(corpus: dict[str, Path]) -> None:
     plain, sparse = (ext_array([CountingFile(corpus[name].read_bytes()).header()], [0])[0].as_py() for name in ("cog_plain", "cog_sparse"))
-    assert [level["offsets"] for level in plain["overviews"]] == [None] * len(plain["overviews"])
-    assert [level["gap"] for level in plain["overviews"] if len(level["byte_counts"]) > 1] == [8] * (len(plain["overviews"]) - 1)
-    assert any(level["offsets"] for level in sparse["overviews"])
+    stored = [level for level in plain["levels"] if level["byte_counts"] is not None]
+    assert [level["offsets"] for level in stored] == [None] * len(stored)
+    assert {level["gap"] for level in stored if len(level["byte_counts"]) > 1} == {8}
+    assert any(level["offsets"] for level in sparse["levels"])
 
 
-def test_overview_tables_take_half_the_tiles_of_full_resolution_at_the_most(headers: list[Header]) -> None:
+def test_overview_tables_take_an_eighth_of_the_tiles_of_full_resolution_at_the_most(headers: list[Header]) -> None:
     for header in headers:
         sizes = [level.tiles_across * level.tiles_down for level in (header.full, *header.overviews)]
         room = max(OVERVIEW_TILES, sizes[0] * OVERVIEW_SHARE)
-        levels = ext_array([header], [0])[0].as_py()["overviews"]
+        levels = [level for level in ext_array([header], [0])[0].as_py()["levels"] if not level["mask"]]
         for position, level in enumerate(levels, 1):
             assert (level["byte_counts"] is not None) == (sum(sizes[position:]) <= room)
             assert (level["width"], level["tile_width"]) == (
@@ -123,25 +124,16 @@ def test_overview_tables_take_half_the_tiles_of_full_resolution_at_the_most(head
 
 def level_of(side: int, tile: int) -> Level:
     tiles = (-(-side // tile)) ** 2
-    counts, offsets = np.full(tiles, 1000, np.int64), 4096 + np.arange(tiles, dtype=np.int64) * 1008
-    return Level(
-        width=side,
-        height=side,
-        tile_width=tile,
-        tile_height=tile,
-        tile_offsets=offsets,
-        tile_byte_counts=counts,
-        compression=8,
-        predictor=2,
-    )
+    tables = {"tile_offsets": 4096 + np.arange(tiles, dtype=np.int64) * 1008, "tile_byte_counts": np.full(tiles, 1000, np.int64)}
+    return Level(width=side, height=side, tile_width=tile, tile_height=tile, compression=8, predictor=2, **tables)
 
 
-def test_a_finer_cut_overview_stays_in_the_file(headers: list[Header]) -> None:
-    full, fine, coarse = (level_of(side, tile) for side, tile in ((10980, 1024), (5490, 512), (2745, 512)))
-    header = replace(headers[0], full=full, overviews=(fine, coarse), samples_per_pixel=1)
-    left, stored = (level["byte_counts"] for level in ext_array([header], [0])[0].as_py()["overviews"])
-    assert (left, len(stored)) == (None, 36)
-    assert [level.width for level in header_from_row(*rows([header], [0])[0]).overviews] == [2745]
+def test_a_large_overview_stays_in_the_file(headers: list[Header]) -> None:
+    full, *overviews = (level_of(side, tile) for side, tile in ((10980, 1024), (5490, 512), (2745, 512), (1373, 512), (687, 512)))
+    header = replace(headers[0], full=full, overviews=tuple(overviews), samples_per_pixel=1)
+    counts = [level["byte_counts"] for level in ext_array([header], [0])[0].as_py()["levels"]]
+    assert [table and len(table) for table in counts] == [None, None, 9, 4]
+    assert [level.width for level in header_from_row(*rows([header], [0])[0]).overviews] == [1373, 687]
 
 
 def test_a_row_of_rasterets_own_has_no_ext(corpus: dict[str, Path]) -> None:
