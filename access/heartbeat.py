@@ -74,6 +74,11 @@ def heartbeat_key(name: str, run_id: str) -> str:
     return f"{name}/{INFLIGHT}/{run_id}.json"
 
 
+def run_of(entry: Entry) -> str:
+    """The run of a heartbeat file."""
+    return entry.key.rsplit("/", 1)[-1].removesuffix(".json")
+
+
 def is_fresh(workspace: Workspace, entry: Entry, now: datetime) -> bool:
     """Whether the run of a heartbeat file may be alive, by what it says itself or by when it was written, the later of both."""
     return now - max(_said(workspace.read(entry.key)), entry.modified) < FRESH

@@ -23,7 +23,8 @@ def test_everything_given() -> None:
     stac = {"url": "https://stac.example.com", "collection": "c", "page_size": 7, "method": "GET", "headers": {"B": "${B}", "A": "x"}}
     build = {"max_concurrent": 5, "retries": 0, "timeout": "PT1M", "on_error": "fail", "max_error_rate": 0.5, "force": True}
     spec = spec_from(
-        {"name": "a", "stac": stac, "bands": ["x"], "build": build, "storage": {"partition_by": [], "compression": "none", "keep_snapshots": 3},
+        {"name": "a", "stac": stac, "bands": ["x"], "build": build,
+         "storage": {"partition_by": [], "compression": "none", "keep_snapshots": 3},
          "checks": [{"rows": {"min": 3}}, {"rows": {"min": 2}}, {"failed": {"max": 0.5}}, {"failed": {"max": 0.25}},
                     {"coverage": {"min": 0.9}}, {"coverage": {"min": 0.8}}, {"duplicates": {"max": 0}}, {"drift": {"max": 0.1}}],
          "bbox": [0, 0, 1, 1], "refresh": {"deleted": "drop"},
