@@ -1,18 +1,28 @@
-"""What a run would do with a plan: reuse the committed collection, build it on, or rebuild it. Reads only the workspace."""
+"""What a run would do with a plan: reuse the committed collection, refresh it, extend it, derive from it, or rebuild. Asks no network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from rasterloom.access.batches import missing_hrefs
 from rasterloom.access.commits import Commit, checked_name, collection_ref, latest, version_key
+from rasterloom.access.derive import obstacle
 from rasterloom.access.files import Workspace
+from rasterloom.access.job import Job
 from rasterloom.access.refs import to_json
-from rasterloom.access.staging import find_batch_ref, needs_retry, read_search, search_key
-from rasterloom.access.values import CollectionRef, ItemsRef, SearchRef
-from rasterloom.specs.identity import differences, question_to_json
+from rasterloom.access.staging import find_batch_ref, needs_retry, read_items, read_search, search_key
+from rasterloom.access.values import CollectionRef, ItemsRef
+from rasterloom.specs.compare import Kind, relation
+from rasterloom.specs.effort import Effort
+from rasterloom.specs.identity import differences, question_from_json, question_to_json
 from rasterloom.specs.plan import shard_key
 from rasterloom.specs.question import Plan, Shard
+
+Action = Literal["reuse", "build", "refresh", "extend", "derive", "rebuild"]
+"""`build`: there is nothing yet; `reuse`: nothing to do; `refresh`: the same question again; `extend`: a larger one; `derive`: a part of
+the committed one, answered out of it; `rebuild`: another one. All but `reuse` make the whole answer, out of what is remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +31,7 @@ class ShardState:
 
     shard: Shard
     state: Literal["cached", "closed", "open"]
-    """`cached`: searched before and closed, needs no page; `closed`: not searched yet; `open`: searched by every run."""
+    """`cached`: answered without a search; `closed`: not searched yet; `open`: searched by every run."""
     scenes: int | None
     headers: int | None
     """Header requests that are still to be made; None where only the search can tell."""
@@ -31,10 +41,10 @@ class ShardState:
 class Decision:
     """What will happen, and why."""
 
-    action: Literal["reuse", "build", "rebuild"]
+    action: Action
     reason: str
     differences: tuple[str, ...]
-    """Fields of the question that differ from the committed one: `rebuild` alone."""
+    """Fields of the question that differ from the committed one, `field: old -> new`."""
     ref: CollectionRef | None
     """The committed collection of this name, whatever its question."""
     shards: tuple[ShardState, ...]
@@ -48,25 +58,17 @@ class Decision:
 
 
 def decide(plan: Plan, workspace: Workspace, *, force: bool = False) -> Decision:
-    """Never answers with a collection of another question: that is a rebuild which names the fields that differ."""
+    """Never answers with a collection of another question, and never with a part of one that is not sure to be whole."""
     commit = latest(workspace, checked_name(plan.name))
-    ref = collection_ref(workspace, plan.name, commit) if commit else None
+    choice = _first(plan) if commit is None else _choose(plan, workspace, commit, force=force)
+    offline = choice.action in ("reuse", "derive")
     states = tuple(_state(plan, shard, workspace, force=force) for shard in plan.shards)
-    if (
-        commit is not None
-        and commit.fingerprint == plan.fingerprint
-        and not force
-        and commit.closed
-        and is_whole(workspace, plan.name, commit)
-    ):
-        reason = f"version {commit.version} answers the same question and all its windows were closed"
-        return Decision(action="reuse", reason=reason, differences=(), ref=ref, shards=states, pages=0, headers=0)
-    changed = _differences(plan, commit)
+    states = tuple(replace(state, state="cached", headers=0) for state in states) if offline else states
     return Decision(
-        action="rebuild" if changed else "build",
-        reason=_reason(plan, commit, force=force),
-        differences=changed,
-        ref=ref,
+        action=choice.action,
+        reason=choice.reason,
+        differences=() if commit is None else _differences(plan, commit),
+        ref=None if commit is None else collection_ref(workspace, plan.name, commit),
         shards=states,
         pages=0 if all(state.state == "cached" for state in states) else None,
         headers=_sum([state.headers for state in states]),
@@ -80,40 +82,80 @@ def is_whole(workspace: Workspace, name: str, commit: Commit) -> bool:
     return there == {f"{home}/{file.path}": file.size for file in commit.files}
 
 
-def _state(plan: Plan, shard: Shard, workspace: Workspace, *, force: bool) -> ShardState:
-    known = read_search(workspace, search_key(shard_key(plan.question, shard), run_id=None)) if shard.closed and not force else None
-    if known is None:
-        return ShardState(shard=shard, state="closed" if shard.closed else "open", scenes=None, headers=None)
-    return ShardState(shard=shard, state="cached", scenes=known.kept, headers=_missing_headers(workspace, known))
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    action: Action
+    reason: str
 
 
-def _missing_headers(workspace: Workspace, known: SearchRef) -> int:
-    return sum(_missing(workspace, items) for items in known.batches)
+def _first(plan: Plan) -> _Choice:
+    return _Choice("build", f"the workspace has no collection named {plan.name}")
 
 
-def _missing(workspace: Workspace, items: ItemsRef) -> int:
-    staged = find_batch_ref(workspace, items)
-    if staged is None:
-        return items.assets
-    return len({failure.href for failure in staged.failures if failure.retryable}) if needs_retry(staged) else 0
+def _choose(plan: Plan, workspace: Workspace, commit: Commit, *, force: bool) -> _Choice:
+    version = f"version {commit.version}"
+    whole = is_whole(workspace, plan.name, commit)
+    kind = _kind(plan, commit)
+    if kind == "same" and not whole:
+        return _Choice("rebuild", f"files of {version} are gone or changed")
+    if kind == "same":
+        return _again(commit, force=force)
+    fields = ", ".join(_fields(plan, commit))
+    if kind == "larger":
+        return _Choice("extend", f"{version} answers a part of the question (it differs in {fields}): what it holds is not read again")
+    if kind == "narrower" and whole and not force:
+        against = obstacle(workspace, plan, commit)
+        if against is None:
+            return _Choice("derive", f"{version} answers a larger question (it differs in {fields}) and holds all of this one")
+        return _Choice("rebuild", f"{version} answers a larger question (it differs in {fields}), but {against}")
+    return _Choice("rebuild", f"{version} answers another question (it differs in {fields})")
 
 
-def _differences(plan: Plan, commit: Commit | None) -> tuple[str, ...]:
-    if commit is None or commit.fingerprint == plan.fingerprint:
+def _again(commit: Commit, *, force: bool) -> _Choice:
+    version = f"version {commit.version}"
+    if force:
+        return _Choice("refresh", "force: nothing is read from caches")
+    if commit.closed:
+        return _Choice("reuse", f"{version} answers the same question and all its windows were closed")
+    return _Choice("refresh", f"{version} answers the same question, but not all of its windows were closed")
+
+
+def _kind(plan: Plan, commit: Commit) -> Kind:
+    """A question that this version of the program cannot read is another one."""
+    if commit.fingerprint == plan.fingerprint:
+        return "same"
+    try:
+        kind = relation(question_from_json(commit.question), plan.question).kind
+    except (KeyError, TypeError, ValueError):
+        return "other"
+    return "other" if kind == "same" else kind
+
+
+def _fields(plan: Plan, commit: Commit) -> Sequence[str]:
+    asked = question_to_json(plan.question)
+    return [name for name in asked if asked[name] != commit.question.get(name)] or ["the fingerprint"]
+
+
+def _differences(plan: Plan, commit: Commit) -> tuple[str, ...]:
+    if commit.fingerprint == plan.fingerprint:
         return ()
     return differences(commit.question, question_to_json(plan.question)) or ("the fingerprint, made by another version",)
 
 
-def _reason(plan: Plan, commit: Commit | None, *, force: bool) -> str:
-    if commit is None:
-        return f"the workspace has no collection named {plan.name}"
-    if commit.fingerprint != plan.fingerprint:
-        return f"version {commit.version} answers another question"
-    if force:
-        return "force: nothing is read from caches"
-    if not commit.closed:
-        return f"version {commit.version} answers the same question, but not all of its windows were closed"
-    return f"files of version {commit.version} are gone or changed"
+def _state(plan: Plan, shard: Shard, workspace: Workspace, *, force: bool) -> ShardState:
+    known = read_search(workspace, search_key(shard_key(plan.question, shard), run_id=None)) if shard.closed and not force else None
+    if known is None:
+        return ShardState(shard=shard, state="closed" if shard.closed else "open", scenes=None, headers=None)
+    missing = sum(_missing(plan, items, workspace) for items in known.batches)
+    return ShardState(shard=shard, state="cached", scenes=known.kept, headers=missing)
+
+
+def _missing(plan: Plan, items: ItemsRef, workspace: Workspace) -> int:
+    staged = find_batch_ref(workspace, items)
+    if staged is not None and not needs_retry(staged):
+        return 0
+    job = Job(workspace=workspace.uri, plan=plan, effort=Effort(), spec={}, run_id="")
+    return len(missing_hrefs(workspace, job, read_items(workspace, items), items))
 
 
 def _sum(counts: list[int | None]) -> int | None:

@@ -7,8 +7,8 @@ import io
 import os
 import platform
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rasterloom.access.budget import Totals, check_budget, totals
+from rasterloom.access.clock import SYSTEM, Clock
 from rasterloom.access.commits import (
     FAILURES,
     Commit,
     Counts,
     DataFile,
+    Overtaken,
+    Reuse,
+    Searched,
     checked_name,
     collection_ref,
     commit,
@@ -30,43 +34,151 @@ from rasterloom.access.commits import (
     numbered,
     version_key,
 )
+from rasterloom.access.compose import Composition, Written, composed, write_version
+from rasterloom.access.departures import Searches
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.job import Job
-from rasterloom.access.staging import read_records
-from rasterloom.access.table import Shape, shape_of
+from rasterloom.access.parentrows import PARSER, Parent
+from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.access.values import BatchRef, CollectionRef, Failure, SearchRef
-from rasterloom.access.version import VersionWriter
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
+from rasterloom.raster.header import PARSER_VERSION
 from rasterloom.specs.identity import canonical_json, question_to_json
 from rasterloom.specs.question import Interval
 
+TRIES = 5
+"""How often a run that was overtaken stages its version again."""
 _SOFTWARE = ("rasterloom", "pyarrow", "obstore", "numpy", "shapely")
 
 
-def publish(job: Job, searches: Sequence[SearchRef], batches: Sequence[BatchRef]) -> CollectionRef:
+def publish(
+    job: Job, searches: Sequence[SearchRef], batches: Sequence[BatchRef], *, secrets: Secrets = environment_secrets
+) -> CollectionRef:
     """Write the version directory of a build and commit it; returns the committed collection.
 
     Raises Refused where the budget or a check fails: nothing is committed then, the staged records stay. A repeated call of
-    the same run whose commit stands returns it.
+    the same run whose commit stands returns it. Asks the source for the items that the newest version has and no search gave.
     """
-    workspace, name, started = open_workspace(job.workspace), checked_name(job.plan.name), datetime.now(UTC)
-    parent = latest(workspace, name)
-    if parent is not None and parent.run_id == job.run_id:
-        return collection_ref(workspace, name, parent)
+    workspace, name = open_workspace(job.workspace), checked_name(job.plan.name)
     found = totals(searches, batches)
+    run = _Run(job, workspace, Searches(job, searches, secrets), tuple(batches), found)
+    standing = latest(workspace, name)
+    if standing is not None and standing.run_id == job.run_id:
+        return collection_ref(workspace, name, standing)
     check_budget(found, job.effort)
-    directory = _fresh_directory(workspace, name, job.run_id)
     with Heartbeat(workspace, name, job.run_id) as heartbeat:
-        files = _write_version(workspace, job, directory, searches, batches)
-        number = numbered_version(parent)
-        failures = _failures_file(found, job)
-        draft = _draft(job, directory, files, found, started, failures=f"{FAILURES}/{number:020d}.parquet" if failures else None)
-        heartbeat.check()
-        made = _commit(workspace, name, numbered(draft, parent), failures)
+        made = append(workspace, name, run.stage, beat=heartbeat.check)
         publish_link(workspace, name)
     return collection_ref(workspace, name, made)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A version that is written, and the failures table that goes with it."""
+
+    draft: Commit
+    failures: bytes | None
+
+
+def append(
+    workspace: Workspace, name: str, stage: Callable[[Commit | None], Staged], *, beat: Callable[[], None], clock: Clock = SYSTEM
+) -> Commit:
+    """Put a version on top of the newest one. Where another run answered the same question meanwhile, stage again on top of that.
+
+    Raises Conflict where that was another question, or where others are faster every time.
+    """
+    lost: Overtaken | None = None
+    for _ in range(TRIES):
+        parent = latest(workspace, name)
+        staged = stage(parent)
+        beat()
+        try:
+            return _commit(workspace, name, numbered(staged.draft, parent), staged.failures, clock)
+        except Overtaken as overtaken:
+            lost = overtaken
+    raise lost or Unavailable(f"{name}: nothing was committed", remedy="run again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one call of `publish` has to publish, on top of whatever version is the newest."""
+
+    job: Job
+    workspace: Workspace
+    searches: Searches
+    batches: tuple[BatchRef, ...]
+    found: Totals
+
+    def stage(self, newest: Commit | None) -> Staged:
+        job, workspace = self.job, self.workspace
+        parent = Parent(workspace, job.plan.name, newest) if newest else None
+        directory = _fresh_directory(workspace, job.plan.name, job.run_id)
+        made = composed(self.searches, self.batches, workspace, parent, about(job))
+        written = write_version(workspace, job, directory, made, parent, _metadata(job, directory))
+        verify_listing(workspace, version_key(job.plan.name, directory), written.files)
+        failures = _failures_file(self.found, job)
+        return Staged(self._draft(directory, made, written, failures, numbered_version(newest)), failures)
+
+    def _draft(self, directory: str, made: Composition, written: Written, failures: bytes | None, number: int) -> Commit:
+        job, found = self.job, self.found
+        return Commit(
+            version=0,
+            parent=0,
+            run_id=job.run_id,
+            dir=directory,
+            files=written.files,
+            rows=sum(file.rows for file in written.files),
+            fingerprint=job.plan.fingerprint,
+            question=question_to_json(job.plan.question),
+            spec=job.spec,
+            counts=_counts(found),
+            traffic=found.traffic + made.departures.traffic,
+            software=software(),
+            started=job.started,
+            ended=datetime.now(UTC),
+            closed=all(shard.closed for shard in job.plan.shards),
+            failures=f"{FAILURES}/{number:020d}.parquet" if failures else None,
+            failures_sha256=hashlib.sha256(failures).hexdigest() if failures else "",
+            action=job.action,
+            input_digest=made.input_digest,
+            reuse=self._reuse(made, written),
+            searched=tuple(
+                Searched(dates=shard.dates, closed=shard.closed, items=search.batches)
+                for shard, search in zip(job.plan.shards, self.searches.refs, strict=True)
+            ),
+            carried=made.departures.carried.items,
+            keep_snapshots=job.effort.keep_snapshots,
+        )
+
+    def _reuse(self, made: Composition, written: Written) -> Reuse:
+        gone, headers = made.departures, sum(batch.headers for batch in self.batches)
+        fetched, inherited = (sum(getattr(batch, name) for batch in self.batches) for name in ("fetched", "inherited"))
+        return Reuse(
+            items_new=gone.new,
+            items_changed=gone.changed,
+            items_gone=gone.gone,
+            items_carried=sum(items.scenes for items in gone.carried.items),
+            items_left=gone.left,
+            headers_fetched=fetched,
+            headers_cached=headers - fetched - inherited,
+            headers_parent=inherited,
+            files_linked=written.linked,
+            files_written=len(written.files) - written.linked,
+        )
+
+
+def _counts(found: Totals) -> Counts:
+    return Counts(
+        matched=found.matched,
+        received=found.received,
+        kept=found.kept,
+        disagreeing=found.disagreeing,
+        duplicates=found.duplicates,
+        headers=found.headers,
+        failed=found.by_reason,
+    )
 
 
 def numbered_version(parent: Commit | None) -> int:
@@ -77,42 +189,6 @@ def _fresh_directory(workspace: Workspace, name: str, run_id: str) -> str:
     """The run's id, or, when an earlier attempt of the run left files, another name: nothing written is ever written over."""
     taken = next(iter(workspace.list(version_key(name, run_id))), None)
     return run_id if taken is None else f"{run_id}-{uuid.uuid4().hex[:8]}"
-
-
-def _write_version(
-    workspace: Workspace, job: Job, directory: str, searches: Sequence[SearchRef], batches: Sequence[BatchRef]
-) -> tuple[DataFile, ...]:
-    """The data files, durable and listed."""
-    home = version_key(job.plan.name, directory)
-    bands = [band.code for band in job.plan.question.bands]
-    shape = shape_of(bands, [search.types for search in searches])
-    effort = job.effort
-    with VersionWriter(
-        workspace,
-        home,
-        directory,
-        schema=shape.schema,
-        metadata=_metadata(job, directory),
-        partition_by=effort.partition_by,
-        compression=effort.compression,
-    ) as writer:
-        for table in _tables(workspace, batches, shape):
-            writer.add(table)
-    workspace.sync(home)
-    verify_listing(workspace, home, writer.files)
-    return tuple(writer.files)
-
-
-def _tables(workspace: Workspace, batches: Sequence[BatchRef], shape: Shape) -> Iterator[pa.Table]:
-    """Rows of the batches with typed properties, each id once: two shards may both see an item whose datetime was changed meanwhile."""
-    seen: set[bytes] = set()
-    for batch in batches:
-        table = read_records(workspace, batch)
-        # 16 bytes a row, whatever the length of the ids.
-        keys = [hashlib.blake2b(name.encode(), digest_size=16).digest() for name in table["id"].to_pylist()]
-        new = [key not in seen for key in keys]
-        seen.update(keys)
-        yield shape.typed(table if all(new) else table.filter(pa.array(new)))
 
 
 def verify_listing(workspace: Workspace, home: str, files: Sequence[DataFile]) -> None:
@@ -148,13 +224,13 @@ _FAILURE_TYPES = {
 }
 
 
-def _commit(workspace: Workspace, name: str, draft: Commit, failures: bytes | None) -> Commit:
+def _commit(workspace: Workspace, name: str, draft: Commit, failures: bytes | None, clock: Clock) -> Commit:
     """The failures table goes first, so that no commit names a file that is not there; a rival for the same number may have
     written over it meanwhile, so the winner looks again."""
     key = f"{name}/{draft.failures}"
     if failures is not None:
         workspace.write(key, failures)
-    made = commit(workspace, name, draft)
+    made = commit(workspace, name, draft, clock=clock)
     if failures is not None and made.dir == draft.dir and workspace.read(key) != failures:
         workspace.write(key, failures)
     return made
@@ -181,52 +257,30 @@ def _swap_link(link: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _draft(job: Job, directory: str, files: tuple[DataFile, ...], found: Totals, started: datetime, *, failures: str | None) -> Commit:
-    return Commit(
-        version=0,
-        parent=0,
-        run_id=job.run_id,
-        dir=directory,
-        files=files,
-        rows=sum(file.rows for file in files),
-        fingerprint=job.plan.fingerprint,
-        question=question_to_json(job.plan.question),
-        spec=job.spec,
-        counts=Counts(
-            matched=found.matched,
-            received=found.received,
-            kept=found.kept,
-            disagreeing=found.disagreeing,
-            duplicates=found.duplicates,
-            headers=found.headers,
-            failed=found.by_reason,
-        ),
-        traffic=found.traffic,
-        software=software(),
-        started=started,
-        ended=datetime.now(UTC),
-        closed=all(shard.closed for shard in job.plan.shards),
-        failures=failures,
-    )
-
-
 def software() -> dict[str, str]:
     """Versions of what wrote a collection."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}}
+    return {"python": platform.python_version(), PARSER: str(PARSER_VERSION), **{name: version(name) for name in _SOFTWARE}}
 
 
-def _metadata(job: Job, directory: str) -> dict[str, str]:
-    """Schema metadata of every file: Rasteret's keys, then ours."""
+def about(job: Job) -> dict[str, str]:
+    """Schema metadata that every version of one question has: a file that is linked from an older version says the same of it."""
     source = str(job.spec.get("dataset") or job.plan.question.source.collection)
     return {
         "name": job.plan.name,
         "description": str(job.spec.get("description") or f"STAC collection indexed from {source}"),
-        "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
         "data_source": source,
-        "date_range": date_range(job.plan.question.dates, job.plan.now),
         "rasteret_collection_version": "1",
-        "rasterloom:spec": canonical_json(job.spec),
         "rasterloom:fingerprint": job.plan.fingerprint,
+    }
+
+
+def _metadata(job: Job, directory: str) -> dict[str, str]:
+    """Schema metadata of every file that this version writes: Rasteret's keys, then ours."""
+    return {
+        **about(job),
+        "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
+        "date_range": date_range(job.plan.question.dates, job.plan.now),
+        "rasterloom:spec": canonical_json(job.spec),
         "rasterloom:snapshot": directory,
         "rasterloom:software": canonical_json(software()),
     }

@@ -165,7 +165,7 @@ def test_an_open_window_is_searched_again_and_only_new_headers_are_read(world: W
     world.requests()
     world.add(7, JULY + timedelta(days=25))
     decision = decide(world.plan(closed=closed), open_workspace(str(world.workspace)))
-    assert (decision.action, [state.state for state in decision.shards]) == ("build", ["cached", "open"])
+    assert (decision.action, [state.state for state in decision.shards]) == ("refresh", ["cached", "open"])
     assert "not all of its windows were closed" in decision.reason
     ref = world.run(world.job("two", closed=closed))
     pages, headers = world.requests()
@@ -195,7 +195,7 @@ CHANGES: list[dict[str, Any]] = [
 def test_another_question_is_never_answered_with_the_old_collection(world: World, change: dict[str, Any]) -> None:
     world.run(world.job("one"))
     decision = decide(world.plan(**change), open_workspace(str(world.workspace)))
-    assert decision.action == "rebuild"
+    assert decision.action in ("derive", "rebuild")
     assert decision.differences
     assert next(iter(change)) in decision.differences[0]
 
@@ -212,7 +212,7 @@ def test_force_reads_nothing_from_caches(world: World) -> None:
     world.run(world.job("one"))
     world.requests()
     workspace = open_workspace(str(world.workspace))
-    assert decide(world.plan(), workspace, force=True).action == "build"
+    assert decide(world.plan(), workspace, force=True).action == "refresh"
     world.run(world.job("two", effort=Effort(allow_private_hosts=True, force=True)))
     pages, headers = world.requests()
     assert pages >= 2
@@ -230,7 +230,7 @@ def test_a_damaged_version_is_not_reused(world: World, damage: str) -> None:
     else:
         workspace.delete("s2")
     decision = decide(world.plan(), workspace)
-    assert decision.action == "build"
+    assert decision.action == ("rebuild" if damage == "file" else "build")
     assert world.run(world.job("two")).rows == 6
 
 

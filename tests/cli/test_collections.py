@@ -152,21 +152,22 @@ def test_plan_of_the_same_is_reuse(built: Stand, workspace: Path, answered: Any,
 
 
 @pytest.mark.parametrize(
-    ("override", "field"),
+    ("override", "field", "action"),
     [
-        ("bbox=[5.9, 43.05, 6.1, 43.1]", "bbox"),
-        ("dates=2024-06", "dates"),
-        ('query={"eo:cloud_cover": {lt: 10}}', "query"),
-        ("bands=[B02]", "band"),
-        ("stac.url=http://127.0.0.1:9/stac", "source"),
+        ("bbox=[5.9, 43.05, 6.1, 43.1]", "bbox", "derive"),
+        ("dates=2024-06", "dates", "derive"),
+        ("dates=2023-06/2024-12", "dates", "extend"),
+        ('query={"eo:cloud_cover": {lt: 10}}', "query", "derive"),
+        ("bands=[B02]", "band", "derive"),
+        ("stac.url=http://127.0.0.1:9/stac", "source", "rebuild"),
     ],
 )
-def test_plan_of_another_question_is_a_rebuild_that_names_it(
-    override: str, field: str, built: Stand, workspace: Path, capsys: pytest.CaptureFixture[str]
+def test_plan_of_another_question_names_what_differs(
+    override: str, field: str, action: str, built: Stand, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", str(built.home.spec), "--set", override, "--workspace", str(workspace)]) == 0
     text = capsys.readouterr().out
-    assert f"{NAME}: rebuild: " in text
+    assert f"{NAME}: {action}: " in text
     (line,) = [line for line in text.splitlines() if line.startswith("differs in")]
     assert field in line
 
