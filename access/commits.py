@@ -140,6 +140,8 @@ class Commit:
     """Rows that share place and instant with another row."""
     coverage: float | None = None
     """Share of the asked area (0..1) that footprints cover; None where no check asked."""
+    profile: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    """Rows by value, for CRS and each band's dtype, tile size and nodata: what the next version is compared with."""
     drift: tuple[str, ...] = ()
     """What the bands have and the parent's bands had not, e.g. `B02 dtype: float32 (was uint16)`."""
 
