@@ -22,5 +22,7 @@ class Job:
     """Unique to this run; part of the names of its files."""
     retry_of: str = ""
     """Run whose failures are asked again: its searches are remembered too."""
+    action: str = "build"
+    """What was decided (`rasterloom.access.decide`)."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     """Versions that were committed later may know newer items than this run does."""

@@ -113,7 +113,7 @@ class Spool:
             offset=offset,
             size=len(line),
             hrefs=len(hrefs_of(scene)),
-            group=tuple(str(_value(scene, name)) for name in self._dedupe.key),
+            group=group_of(scene, self._dedupe),
             rank=tuple(_comparable(_value(scene, name)) for name in self._dedupe.order_by),
         )
 
@@ -132,6 +132,11 @@ class Spool:
     def _read(self, place: _Place) -> Scene:
         self._file.seek(place.offset)
         return scene_from_line(self._file.read(place.size))
+
+
+def group_of(scene: Scene, dedupe: Dedupe) -> tuple[str, ...]:
+    """Scenes of one group answer the same: only one of them is kept."""
+    return tuple(str(_value(scene, name)) for name in dedupe.key)
 
 
 def _value(scene: Scene, name: str) -> Any:

@@ -7,7 +7,7 @@ to any host (facts of version 0.9.1).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urljoin
@@ -25,6 +25,8 @@ from rasterloom.specs.plan import stac_datetime
 from rasterloom.specs.question import Box, Question, Shard
 
 PAGE_SIZE = 250
+IDS_AT_ONCE = 50
+"""Ids in one search: a GET has them in its URL."""
 SLACK = 10
 """Pages more than `numberMatched` explains, and empty pages in a row, before a search counts as endless."""
 
@@ -56,6 +58,16 @@ def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets
     for box in boxes:
         ask = _first_ask(question, shard, box, effort)
         yield from _whole(_Walk(service, ask, seen), single=len(boxes) == 1)
+
+
+def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
+    """The items of these ids that the source still has, whatever else of them changed. Raises as `search`."""
+    web = Web(question.source.url, headers=resolved(effort.headers, secrets), retries=effort.retries, timeout=effort.timeout)
+    service = open_service(web, question.source.url, effort)
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        some = list(ids[start : start + IDS_AT_ONCE])
+        body = {"collections": [question.source.collection], "ids": some, "limit": len(some)}
+        yield from _Walk(service, body, set()).pages()
 
 
 @dataclass(slots=True)

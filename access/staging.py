@@ -49,17 +49,23 @@ def write_items(workspace: Workspace, scenes: Sequence[Scene]) -> ItemsRef:
     lines = b"".join(scene_to_line(scene) + b"\n" for scene in scenes)
     data = bytes(pa.Codec("zstd").compress(lines, asbytes=True))
     digest = hashlib.sha256(data).hexdigest()
-    key = f"{CACHE}/items/{digest}.jsonl.zst"
+    key = items_key(digest)
     if workspace.size(key) != len(data):
         workspace.write(key, data)
     return ItemsRef(uri=workspace.uri_of(key), sha256=digest, scenes=len(scenes), assets=sum(len(hrefs_of(scene)) for scene in scenes))
 
 
+def items_key(sha256: str) -> str:
+    """Named by the content: a workspace that was moved or copied has it too."""
+    return f"{CACHE}/items/{sha256}.jsonl.zst"
+
+
 def read_items(workspace: Workspace, items: ItemsRef) -> list[Scene]:
     """Raises Unavailable where the file is gone or changed; a changed one is removed, so that no search is believed to stand on it."""
-    data = read_whole(workspace, items.uri, items.sha256)
+    uri = workspace.uri_of(items_key(items.sha256))
+    data = read_whole(workspace, uri, items.sha256)
     if data is None:
-        _remove(workspace, items.uri)
+        _remove(workspace, uri)
         raise Unavailable(f"{items.uri} is gone or changed", remedy="run again: the search is done anew")
     stream = pa.CompressedInputStream(pa.BufferReader(data), "zstd")
     return [scene_from_line(line) for line in bytes(stream.read()).splitlines()]

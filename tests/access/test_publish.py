@@ -318,7 +318,7 @@ def test_a_kill_at_any_step_leaves_a_whole_collection(tmp_path: Path, step: str)
     committed = step == "publish_link"
     assert (commit.dir == Path(old.uri).name) is not committed
     assert ds.dataset(str(tmp_path / "s2/_versions" / commit.dir), partitioning="hive").count_rows() == (40 if committed else 1)
-    again = build(job(tmp_path, run_id="run-3"), [scene(number) for number in range(5)])
+    again = build(job(tmp_path, run_id="run-3"), [scene(number) for number in range(41)])
     assert again.version == commit.version + 1
 
 
