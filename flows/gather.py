@@ -100,7 +100,8 @@ class Gathering:
         if place.batch < 0:
             self._searching -= 1
         result = future.result()
-        traffic = Traffic() if future.state.name == "Cached" else result.traffic  # a record holds the traffic of its day
+        result = result.remembered() if future.state.name == "Cached" else result  # a record holds the traffic of its day
+        traffic = result.traffic
         self._gathered.remembered += traffic == Traffic()
         if isinstance(result, SearchRef):
             self._take_search(place, result, traffic)

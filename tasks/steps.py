@@ -63,4 +63,4 @@ def index(job: Job, items: ItemsRef, first_range: Mapping[str, int]) -> BatchRef
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False, **UNAVAILABLE_ONLY)
 def publish(job: Job, searches: Sequence[SearchRef], batches: Sequence[BatchRef]) -> CollectionRef:
     """Write the version and commit it."""
-    return build.publish(job, searches, batches)
+    return build.publish(job, searches, batches, secrets=secret)
