@@ -57,10 +57,13 @@ class Decision:
         return to_json(self)
 
 
-def decide(plan: Plan, workspace: Workspace, *, force: bool = False) -> Decision:
-    """Never answers with a collection of another question, and never with a part of one that is not sure to be whole."""
+def decide(plan: Plan, workspace: Workspace, *, force: bool = False, retry_failed: bool = False) -> Decision:
+    """Never answers with a collection of another question, and never with a part of one that is not sure to be whole.
+
+    `retry_failed`: the files that failed are asked for again, so nothing is reused or derived as it stands.
+    """
     commit = latest(workspace, checked_name(plan.name))
-    choice = _first(plan) if commit is None else _choose(plan, workspace, commit, force=force)
+    choice = _first(plan) if commit is None else _choose(plan, workspace, commit, again=_again(force=force, retry_failed=retry_failed))
     offline = choice.action in ("reuse", "derive")
     states = tuple(_state(plan, shard, workspace, force=force) for shard in plan.shards)
     states = tuple(replace(state, state="cached", headers=0) for state in states) if offline else states
@@ -92,29 +95,36 @@ def _first(plan: Plan) -> _Choice:
     return _Choice("build", f"the workspace has no collection named {plan.name}")
 
 
-def _choose(plan: Plan, workspace: Workspace, commit: Commit, *, force: bool) -> _Choice:
+def _choose(plan: Plan, workspace: Workspace, commit: Commit, *, again: str | None) -> _Choice:
+    """`again`: why the answer is made anew although it may stand, None where nobody asked for that."""
     version = f"version {commit.version}"
     whole = is_whole(workspace, plan.name, commit)
     kind = _kind(plan, commit)
     if kind == "same" and not whole:
         return _Choice("rebuild", f"files of {version} are gone or changed")
     if kind == "same":
-        return _again(commit, force=force)
+        return _same(commit, again)
     fields = ", ".join(_fields(plan, commit))
     if kind == "larger":
-        return _Choice("extend", f"{version} answers a part of the question (it differs in {fields}): what it holds is not read again")
-    if kind == "narrower" and whole and not force:
-        against = obstacle(workspace, plan, commit)
+        return _Choice("extend", f"{version} answers a part of the question (it differs in {fields}): its headers are not read again")
+    if kind == "narrower" and whole:
+        against = again or obstacle(workspace, plan, commit)
         if against is None:
             return _Choice("derive", f"{version} answers a larger question (it differs in {fields}) and holds all of this one")
         return _Choice("rebuild", f"{version} answers a larger question (it differs in {fields}), but {against}")
     return _Choice("rebuild", f"{version} answers another question (it differs in {fields})")
 
 
-def _again(commit: Commit, *, force: bool) -> _Choice:
-    version = f"version {commit.version}"
+def _again(*, force: bool, retry_failed: bool) -> str | None:
     if force:
-        return _Choice("refresh", "force: nothing is read from caches")
+        return "force: nothing is read from caches"
+    return "files that failed are asked for again" if retry_failed else None
+
+
+def _same(commit: Commit, again: str | None) -> _Choice:
+    version = f"version {commit.version}"
+    if again is not None:
+        return _Choice("refresh", again)
     if commit.closed:
         return _Choice("reuse", f"{version} answers the same question and all its windows were closed")
     return _Choice("refresh", f"{version} answers the same question, but not all of its windows were closed")

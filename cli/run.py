@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rasterloom.access.collection import Collection
+from rasterloom.access.decide import Action
 from rasterloom.cli.output import answer, complain, error_document
 from rasterloom.cli.progress import both, shown
 from rasterloom.cli.specs import specs_of
@@ -15,6 +16,15 @@ from rasterloom.errors import RasterloomError
 from rasterloom.flows.progress import Progress
 from rasterloom.flows.run import run as build
 from rasterloom.specs.model import CollectionSpec
+
+_WORDS: dict[Action, str] = {
+    "reuse": "unchanged",
+    "build": "built",
+    "refresh": "refreshed",
+    "extend": "extended",
+    "derive": "derived",
+    "rebuild": "rebuilt",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +50,7 @@ class _Built:
     def line(self) -> str:
         if self.collection is None:
             return ""
-        word = {"reuse": "unchanged", "build": "built", "rebuild": "rebuilt"}[self.progress.action] if self.progress else "built"
+        word = _WORDS[self.progress.action] if self.progress else "built"
         return f"{self.name}: {word}, {len(self.collection):,} scenes in {self.seconds:.1f} s\n  {self.collection.uri}"
 
 

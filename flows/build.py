@@ -14,13 +14,16 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from rasterloom.access.build import Job, decide
+from rasterloom.access.derive import derive
 from rasterloom.access.files import Workspace
+from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.refs import to_json
 from rasterloom.access.values import CollectionRef, Failure
 from rasterloom.access.workspace import open_workspace
 from rasterloom.flows.gather import BATCHES_AT_ONCE, SEARCHES_AT_ONCE, Gathered, Gathering, tuned
 from rasterloom.flows.progress import Progress, tell
 from rasterloom.flows.report import leave_artifacts
+from rasterloom.specs.effort import Effort
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.plan import make_plan
 from rasterloom.specs.references import substitute
@@ -35,41 +38,53 @@ TASK_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner[Any](m
 
 
 @flow(name="build-collection", flow_run_name="{spec.name}", task_runner=TASK_RUNNER, persist_result=False)
-def build(spec: CollectionSpec, force: bool = False, workspace: str | None = None) -> dict[str, Any]:
+def build(spec: CollectionSpec, force: bool = False, workspace: str | None = None, retry_failed: bool = False) -> dict[str, Any]:
     """Bring the collection of a spec to what the spec says: search, read the headers, publish.
 
     Args:
         spec: What the collection holds. All of it is sent with a run: parameters are replaced, not merged.
         force: Build again even where nothing has changed, and answer nothing from memory.
         workspace: Where collections are kept; the spec's own, else that of the worker.
+        retry_failed: Ask again for the files that failed, and for nothing else that is remembered.
 
     Returns JSON: `collection`, the committed version (`rasterloom.access.values.CollectionRef`), and `decision`.
     """
     hide_secrets_in_logs()
     with references_only():
-        return _build(spec, force=force, place=_place(workspace or spec.workspace))
+        how = effort(spec)
+        how = replace(how, force=force or how.force, retry_failed=retry_failed)
+        return _build(spec, how, _place(workspace or spec.workspace))
 
 
 def _place(text: str | None) -> Workspace:
     return open_workspace(substitute(text, secret) if text else None)
 
 
-def _build(spec: CollectionSpec, *, force: bool, place: Workspace) -> dict[str, Any]:
+def _build(spec: CollectionSpec, how: Effort, place: Workspace) -> dict[str, Any]:
     plan = make_plan(spec, now=datetime.now(UTC))
-    how = effort(spec)
-    how = replace(how, force=force or how.force)
-    decision = decide(plan, place, force=how.force)
+    decision = decide(plan, place, force=how.force, retry_failed=how.retry_failed)
     progress = Progress(collection=spec.name, stage="decided", action=decision.action, reason=decision.reason, shards=len(plan.shards))
     tell(progress)
     if decision.action == "reuse" and decision.ref is not None:
         return _finish(decision.ref, replace(progress, stage="done", scenes=decision.ref.rows), ())
-    run_id = new_run_id(plan.now)
-    job = Job(workspace=place.uri, plan=plan, effort=how, spec=spec.model_dump(mode="json", exclude_none=True), run_id=run_id)
-    return _make(job, progress)
+    job = Job(
+        workspace=place.uri,
+        plan=plan,
+        effort=how,
+        spec=spec.model_dump(mode="json", exclude_none=True),
+        run_id=new_run_id(plan.now),
+        action=decision.action,
+        retry_of=decision.ref.run_id if decision.ref is not None and how.retry_failed else "",
+    )
+    with Heartbeat(place, spec.name, job.run_id):
+        derived = derive(job) if decision.action == "derive" else None
+        if derived is not None:
+            return _finish(derived, replace(progress, stage="done", scenes=derived.rows), ())
+        return _make(job, progress)
 
 
 def _make(job: Job, progress: Progress) -> dict[str, Any]:
-    gathered = Gathering(job, fresh=job.effort.force, told=lambda so_far: tell(counted(progress, so_far))).run()
+    gathered = Gathering(job, fresh=job.effort.force or job.effort.retry_failed, told=lambda so_far: tell(counted(progress, so_far))).run()
     progress = replace(counted(progress, gathered), stage="publishing")
     tell(progress)
     searches, batches = gathered.in_order()

@@ -18,8 +18,10 @@ def compile(spec: CollectionSpec) -> Flow[..., dict[str, Any]]:
     """
     bound = spec
 
-    def collection(spec: CollectionSpec = bound, force: bool = False, workspace: str | None = None) -> dict[str, Any]:
-        return build.fn(spec, force=force, workspace=workspace)
+    def collection(
+        spec: CollectionSpec = bound, force: bool = False, workspace: str | None = None, retry_failed: bool = False
+    ) -> dict[str, Any]:
+        return build.fn(spec, force=force, workspace=workspace, retry_failed=retry_failed)
 
     make = flow(
         name=spec.name,

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from rasterloom.access.decide import Action
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -15,7 +17,7 @@ class Progress:
 
     collection: str
     stage: Literal["decided", "gathering", "publishing", "done"]
-    action: Literal["reuse", "build", "rebuild"]
+    action: Action
     reason: str
     """Why that action, in one line."""
     shards: int = 0

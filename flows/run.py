@@ -22,7 +22,14 @@ from rasterloom.tasks.settings import local_settings, reach_server
 Source = CollectionSpec | Mapping[str, Any] | str | PathLike[str]
 
 
-def run(spec: Source, *, workspace: str | None = None, force: bool = False, on_progress: Listener | None = None) -> Collection:
+def run(
+    spec: Source,
+    *,
+    workspace: str | None = None,
+    force: bool = False,
+    retry_failed: bool = False,
+    on_progress: Listener | None = None,
+) -> Collection:
     """Build, refresh or reuse the collection of one spec: a value, a mapping, or a file with one document.
 
     Runs on the Prefect server that `PREFECT_API_URL` names; else on one that Prefect starts for this process on its first run and
@@ -32,7 +39,7 @@ def run(spec: Source, *, workspace: str | None = None, force: bool = False, on_p
     with local_settings(), listening(on_progress):
         reach_server()
         with _answers():
-            outcome = flow(force=force, workspace=workspace)
+            outcome = flow(force=force, workspace=workspace, retry_failed=retry_failed)
     return load(outcome["collection"]["uri"])
 
 

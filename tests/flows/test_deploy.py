@@ -49,7 +49,7 @@ def test_the_parameter_is_the_whole_spec() -> None:
 
 def test_the_form_has_a_field_for_every_key() -> None:
     schema = made(spec())._parameter_openapi_schema.model_dump()
-    assert set(schema["properties"]) == {"spec", "force", "workspace"}
+    assert set(schema["properties"]) == {"spec", "force", "workspace", "retry_failed"}
     assert schema["required"] == ["spec"]
     form = schema["definitions"]["CollectionSpec"]["properties"]
     assert set(form) == set(CollectionSpec.model_fields)
