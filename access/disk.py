@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +52,9 @@ class LocalWorkspace(Workspace):
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root.expanduser()))
         self.uri = str(self.root)
-        if self.root.exists() and not self.root.is_dir():
+        with disk_errors(self.root):
+            is_file = self.root.exists() and not self.root.is_dir()
+        if is_file:
             raise SpecError(f"{self.root} is not a directory", remedy="choose a directory as workspace")
 
     def local_path(self, key: str) -> Path:
@@ -65,8 +67,9 @@ class LocalWorkspace(Workspace):
     def _place(self, key: str) -> Path:
         """As `local_path`, and no link itself."""
         path = self.local_path(key)
-        if path.is_symlink():
-            raise _link(path, self.root)
+        with disk_errors(path):
+            if path.is_symlink():
+                raise _link(path, self.root)
         return path
 
     def _folder(self, prefix: str) -> Path:
@@ -115,7 +118,7 @@ class LocalWorkspace(Workspace):
     def list(self, prefix: str) -> Iterator[Entry]:
         top = self._folder(prefix)
         with disk_errors(top):
-            found = sorted(path for folder, _, names in os.walk(top) for path in (Path(folder, name) for name in names))
+            found = sorted(path for folder, folders, names in os.walk(top) for path in _files(Path(folder), folders, names))
             for path in found:
                 try:
                     stat = path.lstat()
@@ -178,6 +181,11 @@ class LocalWorkspace(Workspace):
 
     def path_of(self, key: str) -> str:
         return str(self._folder(key))
+
+
+def _files(folder: Path, folders: Sequence[str], names: Sequence[str]) -> list[Path]:
+    """What `os.walk` found in a folder and does not walk into: links to folders are files here, and never followed."""
+    return [*(folder / name for name in names), *(path for name in folders if (path := folder / name).is_symlink())]
 
 
 def _link(path: Path, root: Path) -> SpecError:

@@ -1,0 +1,38 @@
+"""`<workspace>/<name>_stac` points to the newest version (local disks), so that Rasteret's own listing finds it. A convenience."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from rasterloom.access.commits import latest, version_key
+from rasterloom.access.files import Workspace
+
+
+def publish_link(workspace: Workspace, name: str) -> None:
+    """Let the link point to the newest version, also where another run commits meanwhile. Something else of that name is left alone."""
+    newest = latest(workspace, name)
+    link = workspace.local_path(f"{name}_stac")
+    while newest is not None and link is not None and (link.is_symlink() or not link.exists()):
+        _swap(link, Path(version_key(name, newest.dir)))
+        again = latest(workspace, name)
+        if again is None or again.version == newest.version:
+            return
+        newest = again
+
+
+def points_to(workspace: Workspace, name: str) -> str | None:
+    """Where the link points, relative to the workspace; None where there is none."""
+    link = workspace.local_path(f"{name}_stac")
+    return os.readlink(link) if link is not None and link.is_symlink() else None
+
+
+def _swap(link: Path, target: Path) -> None:
+    """A link that cannot be made (a file system without links, no permission) is no reason to fail a build that has committed."""
+    temporary = link.with_name(f".{link.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        os.symlink(target, temporary, target_is_directory=True)
+        os.replace(temporary, link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
