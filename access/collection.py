@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.access.stores import Stores
 from rasterloom.access.translate import translated
 from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches
-from rasterloom.errors import SpecError
+from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 
 _METADATA = "_metadata"
@@ -111,7 +112,7 @@ class Collection:
         return self._unique("crs") if "crs" in self.dataset.schema.names else [f"EPSG:{code}" for code in self.epsg]
 
     def __len__(self) -> int:
-        with translated(f"read {self.uri}"):
+        with _reading(self.uri):
             return self.dataset.count_rows(filter=self._filter())
 
     def __repr__(self) -> str:
@@ -179,18 +180,18 @@ class Collection:
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of this view as an Arrow table with the schema metadata of the files."""
-        with translated(f"read {self.uri}"):
+        with _reading(self.uri):
             table = self.dataset.to_table(columns=self._columns(columns), filter=self._filter())
         return table.replace_schema_metadata(self.dataset.schema.metadata)
 
     def to_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of `to_table` one batch at a time."""
-        with translated(f"read {self.uri}"):
+        with _reading(self.uri):
             yield from self.dataset.scanner(columns=self._columns(columns), filter=self._filter(), batch_size=_ROWS_AT_ONCE).to_batches()
 
     def head(self, n: int = 5, columns: Sequence[str] | None = None) -> pa.Table:
         """The first `n` rows."""
-        with translated(f"read {self.uri}"):
+        with _reading(self.uri):
             return self.dataset.head(n, columns=self._columns(columns), filter=self._filter())
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -283,6 +284,17 @@ def load(uri: str | Path, workspace: str | None = None, *, effort: Effort | None
     A name or home is resolved once, to the newest version. Raises SpecError with what was looked for, Unavailable, AccessDenied.
     """
     return Collection(open_collection(str(uri), workspace), effort=effort)
+
+
+@contextmanager
+def _reading(uri: str) -> Generator[None]:
+    """Foreign errors of reading rows leave as ours, with what to do about a damaged file."""
+    try:
+        with translated(f"read {uri}"):
+            yield
+    except Unreadable as error:
+        remedy = error.remedy or "a file of it is gone or damaged: see `rasterloom verify`, and build it again with `rasterloom run`"
+        raise Unreadable(error.message, reason=error.reason, remedy=remedy) from None
 
 
 def _one_band(bands: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Builders, readers and a collector over one simulated store, running the real commit log; and what must be true of their history.
+"""Builders, a reader, an operator and a collector over one simulated store, running the real protocol; and what must be true of it.
 
 Each build is a read-modify-write: its version holds the runs of the version that it was built on, and its own. So a lost update, a
 build that counts twice, a mix of two versions and a version that lost files are all visible in the content.
@@ -8,33 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 
-from rasterloom.access import commits
+from rasterloom.access import commits, gc
+from rasterloom.access.clock import Clock
 from rasterloom.access.commits import Commit, Conflict, Counts, DataFile, latest, numbered, read_commit, version_key
 from rasterloom.access.files import Workspace
+from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.publish import verify_listing
+from rasterloom.access.snapshots import rollback, window
 from rasterloom.access.values import Traffic
 from rasterloom.errors import RasterloomError, Unavailable
-from tests.torture.simulation import EPOCH, Chaos, Disk, Scheduler, SimulatedWorkspace, VirtualTime
+from tests.torture.simulation import Chaos, Disk, Killed, Scheduler, SimulatedWorkspace, clock_of
 
 NAME = "c"
-BUILDERS, BUILDS, ATTEMPTS = 3, 2, 12
+BUILDERS, BUILDS, ATTEMPTS = 3, 2, 8
 PARTS = 2
 """Data files of a version."""
-
-
-@dataclass(slots=True)
-class History:
-    """What the outside knows: which runs were told that they had succeeded, and what went wrong."""
-
-    acknowledged: list[str] = field(default_factory=list[str])
-    newest_acknowledged: int = 0
-    violations: list[str] = field(default_factory=list[str])
+KEPT = 2
+"""Snapshots that are kept, so few that there is garbage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,115 +43,123 @@ class Outcome:
     violations: tuple[str, ...]
 
 
-Collector = Callable[[Workspace, Scheduler], None]
+@dataclass(slots=True)
+class World:
+    """One store, its weather, and what the outside knows: who was told that he had succeeded, and what went wrong."""
 
+    scheduler: Scheduler
+    chaos: Chaos
+    disk: Disk = field(default_factory=Disk)
+    acknowledged: list[str] = field(default_factory=list[str])
+    newest_acknowledged: int = 0
+    violations: list[str] = field(default_factory=list[str])
 
-def simulate(seed: int, collect: Collector | None = None) -> Outcome:
-    """One history: three builders, a reader and a collector, then the judgement over what is left."""
-    scheduler, disk, history = Scheduler(seed), Disk(), History()
-    chaos = Chaos.drawn(scheduler.random)
-    with virtual(scheduler):
-        for number in range(BUILDERS):
-            scheduler.spawn(f"builder-{number}", lambda name=f"b{number}": builder(name, scheduler, disk, chaos, history, collect))
-        scheduler.spawn("reader", lambda: reader(scheduler, disk, history))
-        if collect is not None:
-            scheduler.spawn("collector", lambda: collector(scheduler, disk, chaos, collect))
-        scheduler.run()
-        count = judge(disk, history)
-    return Outcome(seed, scheduler.points, count, len(history.acknowledged), tuple(history.violations))
+    def workspace(self, chaos: Chaos | None = None) -> SimulatedWorkspace:
+        """As a new process opens it."""
+        return SimulatedWorkspace(self.scheduler, self.disk, chaos or self.chaos)
+
+    @property
+    def clock(self) -> Clock:
+        return clock_of(self.scheduler)
+
+    def acknowledge(self, made: Commit) -> None:
+        self.acknowledged.append(made.run_id)
+        self.newest_acknowledged = max(self.newest_acknowledged, made.version)
 
 
 @contextmanager
-def virtual(scheduler: Scheduler) -> Iterator[None]:
-    """Time and chance of the commit log come from the scheduler."""
-    kept = commits.time, commits.random
-    commits.time, commits.random = VirtualTime(scheduler), random.Random(scheduler.random.random())  # type: ignore[assignment]
+def decoded_once() -> Iterator[None]:
+    """The same bytes are the same commit: half of the time of a simulation would go into decoding them again."""
+    kept, commits.decoded = commits.decoded, cache(commits.decoded)
     try:
         yield
     finally:
-        commits.time, commits.random = kept
+        commits.decoded = kept
 
 
-# --- tasks ------------------------------------------------------------------------------------------------------------------------
+def simulate(seed: int, *, rollbacks: bool = True) -> Outcome:
+    """One history, and the judgement over what is left of it."""
+    with decoded_once():
+        return _simulate(seed, rollbacks=rollbacks)
 
 
-def builder(name: str, scheduler: Scheduler, disk: Disk, chaos: Chaos, history: History, collect: Collector | None) -> None:
-    """A machine on which builds are started one after the other; one that died is started again as a new run."""
+def _simulate(seed: int, *, rollbacks: bool) -> Outcome:
+    scheduler = Scheduler(seed)
+    world = World(scheduler, Chaos.drawn(scheduler.random))
+    for number in range(BUILDERS):
+        scheduler.spawn(lambda name=f"b{number}": builder(name, world))
+    scheduler.spawn(lambda: reader(world))
+    scheduler.spawn(lambda: collector(world))
+    if rollbacks:
+        scheduler.spawn(lambda: operator(world))
+    scheduler.run()
+    log = judge(world, rollbacks=rollbacks)
+    return Outcome(seed, scheduler.points, len(log), len(world.acknowledged), tuple(world.violations))
+
+
+# --- processes --------------------------------------------------------------------------------------------------------------------
+
+
+def builder(name: str, world: World) -> None:
+    """A machine on which builds are started one after the other; one that failed or died is started again as a new run."""
     for number in range(BUILDS):
         for attempt in range(ATTEMPTS):
-            if process(f"{name}-{number}-{attempt}", scheduler, disk, chaos, history):
+            if lives(world, lambda run=f"{name}-{number}-{attempt}": build(run, world)):
                 break
-        if collect is not None and scheduler.random.random() < 0.5:
-            attempt_to_collect(SimulatedWorkspace(scheduler, disk, chaos), scheduler, collect)
 
 
-def process(run: str, scheduler: Scheduler, disk: Disk, chaos: Chaos, history: History) -> bool:
-    """One run; True when it was told that it succeeded. A death leaves what it had written, and nothing else of it."""
-    task = scheduler.current
+def lives(world: World, process: Callable[[], object]) -> bool:
+    """One process; True when it ended well. A death leaves what it had written, and nothing else of it."""
     try:
-        made = build(run, SimulatedWorkspace(scheduler, disk, chaos), scheduler, history)
-    except (Unavailable, Conflict):
+        process()
+    except (RasterloomError, Killed):
         return False
-    except BaseException as error:
-        if not task.dead or isinstance(error, RasterloomError):
-            raise
-        task.dead = False
-        return False
-    history.acknowledged.append(run)
-    history.newest_acknowledged = max(history.newest_acknowledged, made.version)
+    finally:
+        world.scheduler.current.dead = False
     return True
 
 
-def build(run: str, workspace: Workspace, scheduler: Scheduler, history: History) -> Commit:
-    """Read, change, write, commit; again upon a conflict."""
+def build(run: str, world: World) -> object:
+    """Read, change, write, commit; again upon a conflict. Garbage is collected at the end, as by publish."""
+    workspace = world.workspace()
+    heart = Heartbeat(workspace, NAME, run, clock=world.clock)
     for turn in range(ATTEMPTS):
+        heart.beat()
         parent = latest(workspace, NAME)
-        draft = staged(run, f"{run}.{turn}", workspace, parent, history)
+        draft = staged(run, f"{run}-{turn}", workspace, parent, world)
+        heart.check()
         try:
-            return commits.commit(workspace, NAME, numbered(draft, parent))
+            made = commits.commit(workspace, NAME, numbered(draft, parent), clock=world.clock)
         except Conflict:
-            scheduler.sleep(scheduler.random.uniform(0, 1))
+            world.clock.sleep(world.scheduler.random.uniform(0, 1))
+            continue
+        world.acknowledge(made)
+        workspace.delete(f"{NAME}/{commits.INFLIGHT}/{run}.json")
+        return gc.collect(workspace, NAME, clock=world.clock) if world.scheduler.random.random() < 0.5 else None
     raise Unavailable("too many conflicts")
 
 
-def staged(run: str, directory: str, workspace: Workspace, parent: Commit | None, history: History) -> Commit:
-    commits.start_heartbeat(workspace, NAME, run, directory)
+def staged(run: str, directory: str, workspace: Workspace, parent: Commit | None, world: World) -> Commit:
+    """The files of a version, and its draft. A version on which this one is built may be superseded and collected meanwhile."""
     runs = [*runs_of(workspace, parent), run]
     files = tuple(written(workspace, directory, part, runs) for part in range(PARTS))
     try:
         verify_listing(workspace, version_key(NAME, directory), files)
     except Unavailable as error:
         if "does not hold" in error.message:
-            history.violations.append(f"{run}: files of a live build vanished: {error.message}")
+            world.violations.append(f"{run}: files of a live build vanished: {error.message}")
         raise
-    return draft(run, directory, files, rows=len(runs))
+    return draft_of(run, directory, files, world.clock, rows=len(runs))
 
 
-def runs_of(workspace: Workspace, commit: Commit | None) -> list[str]:
-    """What a version holds. Raises Unavailable where a file of it is gone or is not what the commit says."""
-    if commit is None:
-        return []
-    contents = [whole(workspace, commit, file) for file in commit.files]
-    if any(content != contents[0] for content in contents):
-        raise Unavailable(f"version {commit.version} is a mix")
-    return list(json.loads(contents[0])["runs"])
-
-
-def whole(workspace: Workspace, commit: Commit, file: DataFile) -> bytes:
-    data = workspace.read(f"{version_key(NAME, commit.dir)}/{file.path}")
-    if data is None or hashlib.sha256(data).hexdigest() != file.sha256:
-        raise Unavailable(f"version {commit.version}: {file.path} is {'gone' if data is None else 'changed'}")
-    return data
-
-
-def written(workspace: Workspace, directory: str, part: int, runs: list[str]) -> DataFile:
+def written(workspace: Workspace, directory: str, part: int, runs: Sequence[str]) -> DataFile:
     data = json.dumps({"runs": runs}).encode()
     path = f"part-{directory}-{part}"
     workspace.write(f"{version_key(NAME, directory)}/{path}", data)
     return DataFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(runs))
 
 
-def draft(run: str, directory: str, files: tuple[DataFile, ...], *, rows: int) -> Commit:
+def draft_of(run: str, directory: str, files: tuple[DataFile, ...], clock: Clock, *, rows: int) -> Commit:
     return Commit(
         version=0,
         parent=0,
@@ -163,80 +167,119 @@ def draft(run: str, directory: str, files: tuple[DataFile, ...], *, rows: int) -
         dir=directory,
         files=files,
         rows=rows,
-        fingerprint=run,
+        fingerprint="the same question",
+        input_digest=run,
+        keep_snapshots=KEPT,
         question={},
         spec={},
         counts=Counts(),
         traffic=Traffic(),
         software={},
-        started=EPOCH,
-        ended=commits.datetime.now(commits.UTC),
+        started=clock.now(),
+        ended=clock.now(),
         closed=True,
         failures=None,
     )
 
 
-def reader(scheduler: Scheduler, disk: Disk, history: History) -> None:
+class Lost(Unavailable):
+    """A file of a version is gone, or is not what its commit says."""
+
+
+def runs_of(workspace: Workspace, commit: Commit | None) -> list[str]:
+    """What a version holds."""
+    if commit is None:
+        return []
+    contents = [whole(workspace, commit, file) for file in commit.files]
+    if any(content != contents[0] for content in contents):
+        raise Lost(f"version {commit.version} is a mix")
+    return list(json.loads(contents[0])["runs"])
+
+
+def whole(workspace: Workspace, commit: Commit, file: DataFile) -> bytes:
+    data = workspace.read(f"{version_key(NAME, commit.dir)}/{file.path}")
+    if data is None or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise Lost(f"{file.path} of version {commit.version} is {'gone' if data is None else 'changed'}")
+    return data
+
+
+def reader(world: World) -> None:
     """Resolves once, then reads: it must find what it was promised, and never less than was acknowledged before it asked."""
-    workspace, seen = SimulatedWorkspace(scheduler, disk, Chaos(lost_answer=0.01)), 0
-    for _ in range(12):
-        scheduler.sleep(scheduler.random.uniform(0, 5))
-        known = max(seen, history.newest_acknowledged)
+    workspace, seen = world.workspace(Chaos(lost_answer=0.01)), 0
+    for _ in range(8):
+        world.clock.sleep(world.scheduler.random.uniform(0, 8))
+        known = max(seen, world.newest_acknowledged)
         try:
             newest = latest(workspace, NAME)
+            seen = newest.version if newest else 0
+            if seen < known:
+                world.violations.append(f"a reader was given version {seen} after {known} was acknowledged")
+            runs_of(workspace, newest)
+        except Lost as error:
+            world.violations.append(f"a reader found that {error.message}")
         except Unavailable:
             continue
-        seen = newest.version if newest else 0
-        if seen < known:
-            history.violations.append(f"a reader was given version {seen} after {known} was acknowledged")
-        read(workspace, newest, history)
 
 
-def read(workspace: Workspace, newest: Commit | None, history: History) -> None:
-    try:
-        runs_of(workspace, newest)
-    except Unavailable as error:
-        if "version" in error.message:
-            history.violations.append(f"a reader found that {error.message}")
+def collector(world: World) -> None:
+    """Slow garbage collections: what they saw may be long out of date when they delete."""
+    chaos = replace(world.chaos, crash=0.0, stall=world.chaos.stall * 4)
+    for _ in range(3):
+        world.clock.sleep(timedelta(hours=60).total_seconds() ** world.scheduler.random.random())
+        lives(world, lambda: gc.collect(world.workspace(chaos), NAME, clock=world.clock))
 
 
-def collector(scheduler: Scheduler, disk: Disk, chaos: Chaos, collect: Collector) -> None:
-    workspace = SimulatedWorkspace(scheduler, disk, replace(chaos, crash=0.0, stall=chaos.stall * 4))
-    for _ in range(4):
-        scheduler.sleep(timedelta(hours=30).total_seconds() ** scheduler.random.random())
-        attempt_to_collect(workspace, scheduler, collect)
+def operator(world: World) -> None:
+    """Rolls back to versions that may just be on their way out."""
+    for _ in range(3):
+        world.clock.sleep(timedelta(hours=40).total_seconds() ** world.scheduler.random.random())
+        newest = world.newest_acknowledged
+        if newest:
+            number = world.scheduler.random.randint(max(1, newest - KEPT - 1), newest)
+            lives(world, lambda number=number: roll_back(world, number))
 
 
-def attempt_to_collect(workspace: Workspace, scheduler: Scheduler, collect: Collector) -> None:
-    try:
-        collect(workspace, scheduler)
-    except RasterloomError:
-        return
+def roll_back(world: World, number: int) -> None:
+    made = rollback(world.workspace(), NAME, number, clock=world.clock)
+    if made.run_id not in world.acknowledged:
+        world.acknowledge(made)
 
 
 # --- judgement --------------------------------------------------------------------------------------------------------------------
 
 
-def judge(disk: Disk, history: History) -> int:
-    """Look at what is left when all are done, in calm weather; returns the number of commits."""
-    bare = Scheduler(0)
-    workspace = Calm(bare, disk, Chaos())
+def judge(world: World, *, rollbacks: bool) -> list[Commit]:
+    """Look at what is left when all are done, in calm weather; returns the log."""
+    workspace, problems = Calm(Scheduler(0), world.disk, Chaos()), world.violations
     newest = latest(workspace, NAME)
-    count = newest.version if newest else 0
-    log = [read_commit(workspace, NAME, number) for number in range(1, count + 1)]
-    problems = history.violations
-    if any(commit is None or commit.version != number or commit.parent != number - 1 for number, commit in enumerate(log, 1)):
+    found = [read_commit(workspace, NAME, number) for number in range(1, newest.version + 1)] if newest else []
+    log = [commit for commit in found if commit is not None]
+    if [(commit.version, commit.parent) for commit in log] != [(number, number - 1) for number in range(1, len(found) + 1)]:
         problems.append("the log has gaps")
-    runs = [commit.run_id for commit in log if commit is not None]
+    runs = [commit.run_id for commit in log]
     problems += [f"{run} was committed twice" for run in sorted({run for run in runs if runs.count(run) > 1})]
-    problems += [f"{run} was acknowledged and is lost" for run in history.acknowledged if run not in runs]
-    try:
-        content = runs_of(workspace, newest)
-    except Unavailable as error:
-        problems.append(f"the newest {error.message}")
-    else:
-        problems += [] if content == runs else [f"the content {content} is not the log {runs}"]
-    return count
+    problems += [f"{run} was acknowledged and is not in the log" for run in set(world.acknowledged) - set(runs)]
+    contents = contents_of(log)
+    for commit in window(reversed(log)).values():
+        try:
+            content = runs_of(workspace, commit)
+        except Lost as error:
+            problems.append(f"of a kept version, {error.message}")
+        else:
+            problems += [] if content == contents[commit.dir] else [f"version {commit.version} holds {content}, not {contents[commit.dir]}"]
+            if commit == newest and not rollbacks:
+                problems += [f"{run} was acknowledged and is lost" for run in set(world.acknowledged) - set(content)]
+    return log
+
+
+def contents_of(log: Sequence[Commit]) -> dict[str, list[str]]:
+    """Version directory -> what it must hold, by the log alone: what its predecessor held then, and the run itself."""
+    contents: dict[str, list[str]] = {}
+    current: list[str] = []
+    for commit in log:
+        current = contents.get(commit.dir, [*current, commit.run_id])
+        contents[commit.dir] = current
+    return contents
 
 
 class Calm(SimulatedWorkspace):

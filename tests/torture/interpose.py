@@ -191,6 +191,11 @@ def tear_at(interposer: Interposer, number: int, seed: int) -> None:
     interposer.after.append(unsynced)
 
 
+def kinds_that_fail(code: str) -> tuple[str, ...]:
+    """A full disk can be read, and so can one that is read-only."""
+    return CHANGING if code in ("ENOSPC", "EROFS") else CHANGING + LOOKING
+
+
 def fail_at(interposer: Interposer, number: int, code: str, *, lasting: bool) -> None:
     """OSError `code` (`ENOSPC`, ...) instead of the operation of this number; `lasting`: of every later one too, as on a full disk."""
 

@@ -49,7 +49,7 @@ class Order:
     log: str | None = None
     """File that gets every operation."""
     no_fsync: bool = False
-    """A planted defect: fsync does nothing, and is not seen."""
+    """A planted defect: no fsync is seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +194,9 @@ def live(order: Order, mouth: int) -> None:
 
 
 def armed(order: Order) -> interpose.Interposer:
-    looks = order.fail_at is not None
-    interposer = interpose.Interposer(order.watch or order.workspace, interpose.CHANGING + interpose.LOOKING * looks)
+    kinds = interpose.CHANGING if order.fail_at is None else interpose.kinds_that_fail(order.fail_at[1])
+    interposer = interpose.Interposer(order.watch or order.workspace, kinds)
     if order.no_fsync:
-        os.fsync = lambda descriptor: None
         interposer.kinds = tuple(kind for kind in interposer.kinds if kind != "fsync")
     if order.kill_at is not None:
         interpose.kill_at(interposer, order.kill_at)

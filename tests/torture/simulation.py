@@ -12,16 +12,20 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import BinaryIO, NoReturn
 
 import greenlet
 from pyarrow import fs
 
-from rasterloom.access.files import Entry, Occupied, Workspace, checked
+from rasterloom.access.clock import Clock
+from rasterloom.access.files import Entry, Occupied, Workspace
+from rasterloom.access.files import checked as really_checked
 from rasterloom.errors import Unavailable
 
+checked = cache(really_checked)
 EPOCH = datetime(2024, 6, 1, tzinfo=UTC)
 CALL_SECONDS = 0.02
 """Virtual time that one storage call takes."""
@@ -57,7 +61,6 @@ class Chaos:
 class Task:
     """One process of the simulation."""
 
-    name: str
     run: greenlet.greenlet
     weight: float = 1.0
     wakes: float = 0.0
@@ -84,8 +87,8 @@ class Scheduler:
         assert self._turn is not None
         return self._turn
 
-    def spawn(self, name: str, body: Callable[[], None]) -> None:
-        self._tasks.append(Task(name, greenlet.greenlet(body, parent=self._main)))
+    def spawn(self, body: Callable[[], None]) -> None:
+        self._tasks.append(Task(greenlet.greenlet(body, parent=self._main)))
 
     def run(self) -> None:
         """Until all tasks have ended. A task that dies is dropped; any other error is raised here."""
@@ -236,20 +239,9 @@ class SimulatedWorkspace(Workspace):
     def _die(self) -> NoReturn:
         """Whatever `finally` blocks still try in this task dies too."""
         self.scheduler.current.dead = True
-        raise Killed(self.scheduler.current.name)
+        raise Killed
 
 
-class VirtualTime:
-    """Stands for the module `time` in the code under test."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-
-    def sleep(self, seconds: float) -> None:
-        self._scheduler.sleep(seconds)
-
-    def monotonic(self) -> float:
-        return self._scheduler.seconds
-
-    def time(self) -> float:
-        return cast(float, self._scheduler.now.timestamp())
+def clock_of(scheduler: Scheduler) -> Clock:
+    """Waiting gives the turn away."""
+    return Clock(now=lambda: scheduler.now, sleep=scheduler.sleep, jitter=scheduler.random.uniform)

@@ -1,0 +1,163 @@
+"""A disk that fails at any operation, once or from then on: a clear error, the old version, and a next run that works."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rasterloom.access.collection import load
+from rasterloom.access.commits import commit_key
+from rasterloom.errors import RasterloomError
+from tests.torture.interpose import CHANGING, LOOKING
+from tests.torture.machine import Machine, Order, Report
+from tests.torture.rows import NAME, expected
+from tests.torture.state import NOTHING, State, state_of
+from tests.torture.upstream import Upstream
+
+Fresh = Callable[[bool], str]
+SOME = 5
+ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS")
+SAID = {"ENOSPC": "disk is full", "EIO": "nput/output error", "EACCES": "ermission denied", "EROFS": "read-only"}
+
+
+class Failing:
+    """Runs a build, or a refresh from generation 0 to 1, on a disk that fails at one operation."""
+
+    def __init__(self, upstream: Upstream, machine: Machine, fresh: Fresh, *, refresh: bool) -> None:
+        self.upstream, self.machine, self.fresh, self.refresh = upstream, machine, fresh, refresh
+        self.old = State(1, 0) if refresh else NOTHING
+        upstream.become(1)
+
+    def run(self, workspace: str, fail_at: tuple[int, str, bool] | None = None) -> Report:
+        return self.machine.run(Order(step="build", workspace=workspace, arguments={"spec": self.upstream.spec()}, fail_at=fail_at))
+
+    def operations(self, code: str) -> int:
+        report = self.run(self.fresh(self.refresh), (10**9, code, False))
+        assert report.result is not None, report
+        return report.operations
+
+    def fail(self, number: int, code: str, *, lasting: bool) -> Report:
+        workspace, where = self.fresh(self.refresh), f"{code} at operation {number}"
+        report = self.run(workspace, (number, code, lasting))
+        new = State(self.old.version + 1, 1)
+        left = state_of(workspace)
+        assert left == new or (report.result is None and left == self.old), f"{where}: {left}, {report}"
+        if report.result is None:
+            assert report.ours, f"{where}: {report}"
+            assert report.remedy, f"{where}: {report}"
+            assert SAID[code] in report.message, f"{where}: {report}"
+            assert "Traceback" not in report.message
+        after = self.run(workspace)
+        assert after.result is not None, f"{where}: the next run: {after}"
+        assert state_of(workspace).generation == 1
+        return report
+
+
+@pytest.fixture(params=["build", "refresh"])
+def failing(request: pytest.FixtureRequest, upstream: Upstream, machine: Machine, fresh: Fresh) -> Failing:
+    return Failing(upstream, machine, fresh, refresh=request.param == "refresh")
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_a_disk_that_fails(failing: Failing, code: str) -> None:
+    total = failing.operations(code)
+    for number in range(1, total, total // SOME):
+        failing.fail(number, code, lasting=number % 2 == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize("code", ERRORS)
+def test_a_disk_that_fails_at_every_operation(failing: Failing, code: str, lasting: bool) -> None:
+    reports = [failing.fail(number, code, lasting=lasting) for number in range(1, failing.operations(code) + 1)]
+    assert any(report.result is None for report in reports)
+
+
+def test_looking_counts_too(failing: Failing) -> None:
+    assert failing.operations("EIO") > failing.operations("ENOSPC")
+    assert not set(CHANGING) & set(LOOKING)
+
+
+# --- damage that is found later ---------------------------------------------------------------------------------------------------
+
+
+def vanished_manifest(workspace: Path) -> None:
+    (workspace / commit_key(NAME, 1)).unlink()
+
+
+def all_commits_vanished(workspace: Path) -> None:
+    shutil.rmtree(workspace / NAME / "_commits")
+
+
+def truncated_data(workspace: Path) -> None:
+    file = max(workspace.rglob("part-*.parquet"))
+    file.write_bytes(file.read_bytes()[:-50])
+
+
+def vanished_data(workspace: Path) -> None:
+    max(workspace.rglob("part-*.parquet")).unlink()
+
+
+def truncated_manifest(workspace: Path) -> None:
+    file = workspace / commit_key(NAME, 1)
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def truncated_hint(workspace: Path) -> None:
+    (workspace / NAME / "_latest.json").write_bytes(b'{"ver')
+
+
+def truncated_cache(workspace: Path) -> None:
+    for file in (workspace / "_cache").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:-3])
+
+
+def foreign_files(workspace: Path) -> None:
+    for folder in [path for path in workspace.rglob("*") if path.is_dir()] + [workspace]:
+        (folder / "notes.txt").write_text("mine")
+        (folder / "other.parquet").write_bytes(b"PAR1")
+        (folder / ".DS_Store").write_bytes(b"\0")
+
+
+DAMAGES = [vanished_manifest, all_commits_vanished, truncated_data, vanished_data, truncated_hint, truncated_cache, foreign_files]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damage_is_mended_by_the_next_run(upstream: Upstream, machine: Machine, fresh: Fresh, damage: Callable[[Path], None]) -> None:
+    workspace = fresh(True)
+    damage(Path(workspace))
+    upstream.become(1)
+    report = machine.run(Order(step="build", workspace=workspace, arguments={"spec": upstream.spec()}))
+    assert report.result is not None, report
+    assert state_of(workspace).generation == 1
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, truncated_manifest], ids=lambda damage: damage.__name__)
+def test_a_damage_is_never_read_as_something_else(fresh: Fresh, damage: Callable[[Path], None]) -> None:
+    """Either the whole of generation 0, or an error of ours that says what to do."""
+    workspace = fresh(True)
+    damage(Path(workspace))
+    if damage in (truncated_hint, truncated_cache, foreign_files):
+        assert rows_of(workspace) == expected(0)
+        return
+    with pytest.raises(RasterloomError) as caught:
+        rows_of(workspace)
+    assert caught.value.remedy, caught.value
+
+
+def rows_of(workspace: str) -> dict[str, int]:
+    rows = load(NAME, workspace).to_table(["id", "generation"]).to_pylist()
+    return {row["id"]: row["generation"] for row in rows}
+
+
+def test_a_manifest_that_is_cut_is_told(upstream: Upstream, machine: Machine, fresh: Fresh) -> None:
+    workspace = fresh(True)
+    truncated_manifest(Path(workspace))
+    report = machine.run(Order(step="build", workspace=workspace, arguments={"spec": upstream.spec()}))
+    assert report.ours
+    assert report.remedy
+    assert commit_key(NAME, 1) in report.message
