@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from rasterloom.access.commits import latest, version_key
@@ -35,4 +36,5 @@ def _swap(link: Path, target: Path) -> None:
         os.symlink(target, temporary, target_is_directory=True)
         os.replace(temporary, link)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # as on a full or failing disk; garbage collection takes it
+            temporary.unlink(missing_ok=True)

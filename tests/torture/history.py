@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
+from itertools import count
 
-from rasterloom.access import commits, gc
+from rasterloom.access import commits, gc, publish
 from rasterloom.access.clock import Clock
-from rasterloom.access.commits import Commit, Conflict, Counts, DataFile, latest, numbered, read_commit, version_key
+from rasterloom.access.commits import Commit, Counts, DataFile, latest, read_commit, version_key
 from rasterloom.access.files import Workspace
-from rasterloom.access.heartbeat import Heartbeat
-from rasterloom.access.publish import verify_listing
+from rasterloom.access.heartbeat import Heartbeat, heartbeat_key
+from rasterloom.access.publish import Staged
 from rasterloom.access.snapshots import rollback, window
 from rasterloom.access.values import Traffic
 from rasterloom.errors import RasterloomError, Unavailable
@@ -120,31 +121,26 @@ def lives(world: World, process: Callable[[], object]) -> bool:
 
 
 def build(run: str, world: World) -> object:
-    """Read, change, write, commit; again upon a conflict. Garbage is collected at the end, as by publish."""
-    workspace = world.workspace()
+    """Read, change, write, commit; again when overtaken. Garbage is collected at the end, as by publish."""
+    workspace, turns = world.workspace(), count()
     heart = Heartbeat(workspace, NAME, run, clock=world.clock)
-    for turn in range(ATTEMPTS):
-        heart.beat()
-        parent = latest(workspace, NAME)
-        draft = staged(run, f"{run}-{turn}", workspace, parent, world)
-        heart.check()
-        try:
-            made = commits.commit(workspace, NAME, numbered(draft, parent), clock=world.clock)
-        except Conflict:
-            world.clock.sleep(world.scheduler.random.uniform(0, 1))
-            continue
-        world.acknowledge(made)
-        workspace.delete(f"{NAME}/{commits.INFLIGHT}/{run}.json")
-        return gc.collect(workspace, NAME, clock=world.clock) if world.scheduler.random.random() < 0.5 else None
-    raise Unavailable("too many conflicts")
+    heart.beat()
+
+    def stage(parent: Commit | None) -> Staged:
+        return Staged(draft_on(parent, run, f"{run}-{next(turns)}", workspace, world), None)
+
+    made = publish.append(workspace, NAME, stage, beat=heart.check, clock=world.clock)
+    world.acknowledge(made)
+    workspace.delete(heartbeat_key(NAME, run))
+    return gc.collect(workspace, NAME, clock=world.clock) if world.scheduler.random.random() < 0.5 else None
 
 
-def staged(run: str, directory: str, workspace: Workspace, parent: Commit | None, world: World) -> Commit:
+def draft_on(parent: Commit | None, run: str, directory: str, workspace: Workspace, world: World) -> Commit:
     """The files of a version, and its draft. A version on which this one is built may be superseded and collected meanwhile."""
     runs = [*runs_of(workspace, parent), run]
     files = tuple(written(workspace, directory, part, runs) for part in range(PARTS))
     try:
-        verify_listing(workspace, version_key(NAME, directory), files)
+        publish.verify_listing(workspace, version_key(NAME, directory), files)
     except Unavailable as error:
         if "does not hold" in error.message:
             world.violations.append(f"{run}: files of a live build vanished: {error.message}")

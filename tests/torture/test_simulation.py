@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rasterloom.access import commits, gc
+from rasterloom.access import gc, publish
 from rasterloom.access.clock import SYSTEM, Clock
-from rasterloom.access.commits import COMMITS, Commit, Conflict, commit_key, encoded, latest
+from rasterloom.access.commits import COMMITS, Commit, Overtaken, commit_key, encoded, latest
 from rasterloom.access.files import Occupied, Workspace
 from tests.torture.history import simulate
 from tests.torture.simulation import SimulatedWorkspace
@@ -51,11 +51,11 @@ def test_the_worlds_are_not_idle() -> None:
 
 
 def impatient(workspace: Workspace, name: str, draft: Commit, *, clock: Clock) -> Commit:
-    """Takes `it exists` for a conflict, without reading back whose it is."""
+    """Takes `it exists` for a rival, without reading back whose it is."""
     try:
         workspace.create(commit_key(name, draft.version), encoded(draft))
     except Occupied as error:
-        raise Conflict("taken") from error
+        raise Overtaken("taken", remedy="", winner=draft) from error
     return draft
 
 
@@ -68,7 +68,7 @@ def tidy(workspace: Workspace, name: str, *, clock: Clock = SYSTEM) -> None:
 
 
 def without_read_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(commits, "commit", impatient)
+    patch.setattr(publish, "commit", impatient)
 
 
 def pointer_overwritten(patch: pytest.MonkeyPatch) -> None:
