@@ -7,6 +7,7 @@ their keys in the same order and a sha256 of those. So concurrent writers need n
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from rasterloom.errors import RasterloomError
 from rasterloom.raster.arrow import EXT_TYPE, METADATA_TYPE
 from rasterloom.raster.header import PARSER_VERSION
 
+_LOG = logging.getLogger("rasterloom.headercache")
 HOME = f"{CACHE}/headers"
 PACKS = f"{HOME}/v{PARSER_VERSION}"
 MOST_BYTES = 2 * 1024**3
@@ -211,6 +213,14 @@ def _forget(workspace: Workspace, name: str) -> None:
             workspace.delete(f"{PACKS}/{name}.{ending}")
         except RasterloomError:
             return
+
+
+def tidy_after(workspace: Workspace) -> None:
+    """`tidy` behind a commit, which stands whatever becomes of the cache."""
+    try:
+        tidy(workspace)
+    except RasterloomError as error:
+        _LOG.warning("the header cache of %s was not tidied: %s", workspace.uri, error)
 
 
 def tidy(workspace: Workspace, *, most_bytes: int = MOST_BYTES, most_packs: int = MOST_PACKS) -> None:

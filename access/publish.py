@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import platform
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rasterloom.access.budget import Totals, check_budget, totals
+from rasterloom.access.checks import Findings, check_version
 from rasterloom.access.clock import SYSTEM, Clock
 from rasterloom.access.commits import (
     FAILURES,
@@ -36,12 +30,16 @@ from rasterloom.access.commits import (
 )
 from rasterloom.access.compose import Composition, Written, composed, write_version
 from rasterloom.access.departures import Searches
+from rasterloom.access.failures import failures_table, merged, remembered
 from rasterloom.access.files import Workspace
+from rasterloom.access.gc import collect_after
+from rasterloom.access.headercache import tidy_after
 from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.job import Job
+from rasterloom.access.link import publish_link
 from rasterloom.access.parentrows import PARSER, Parent
 from rasterloom.access.secrets import Secrets, environment_secrets
-from rasterloom.access.values import BatchRef, CollectionRef, Failure, SearchRef
+from rasterloom.access.values import BatchRef, CollectionRef, SearchRef
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
 from rasterloom.raster.header import PARSER_VERSION
@@ -71,6 +69,8 @@ def publish(
     with Heartbeat(workspace, name, job.run_id) as heartbeat:
         made = append(workspace, name, run.stage, beat=heartbeat.check)
         publish_link(workspace, name)
+    tidy_after(workspace)
+    collect_after(workspace, name)
     return collection_ref(workspace, name, made)
 
 
@@ -117,11 +117,18 @@ class _Run:
         directory = _fresh_directory(workspace, job.plan.name, job.run_id)
         made = composed(self.searches, self.batches, workspace, parent, about(job))
         written = write_version(workspace, job, directory, made, parent, _metadata(job, directory))
-        verify_listing(workspace, version_key(job.plan.name, directory), written.files)
-        failures = _failures_file(self.found, job)
-        return Staged(self._draft(directory, made, written, failures, numbered_version(newest)), failures)
+        home = version_key(job.plan.name, directory)
+        verify_listing(workspace, home, written.files)
+        seen = check_version(workspace, home, written.files, question=job.plan.question, effort=job.effort, parent=newest)
+        failures = merged(self.found.failures, remembered(workspace, job.plan.name, newest), datetime.now(UTC))
+        table = failures_table(failures, run_id=job.run_id, collection=job.plan.question.source.collection)
+        draft = self._draft(directory, made, written, seen)
+        if table is None:
+            return Staged(draft, None)
+        key = f"{FAILURES}/{numbered_version(newest):020d}.parquet"
+        return Staged(replace(draft, failures=key, failures_sha256=hashlib.sha256(table).hexdigest()), table)
 
-    def _draft(self, directory: str, made: Composition, written: Written, failures: bytes | None, number: int) -> Commit:
+    def _draft(self, directory: str, made: Composition, written: Written, seen: Findings) -> Commit:
         job, found = self.job, self.found
         return Commit(
             version=0,
@@ -139,8 +146,7 @@ class _Run:
             started=job.started,
             ended=datetime.now(UTC),
             closed=all(shard.closed for shard in job.plan.shards),
-            failures=f"{FAILURES}/{number:020d}.parquet" if failures else None,
-            failures_sha256=hashlib.sha256(failures).hexdigest() if failures else "",
+            failures=None,
             action=job.action,
             input_digest=made.input_digest,
             reuse=self._reuse(made, written),
@@ -150,6 +156,10 @@ class _Run:
             ),
             carried=made.departures.carried.items,
             keep_snapshots=job.effort.keep_snapshots,
+            twins=seen.twins,
+            coverage=seen.coverage,
+            drift=seen.drift,
+            profile=seen.profile,
         )
 
     def _reuse(self, made: Composition, written: Written) -> Reuse:
@@ -202,28 +212,6 @@ def verify_listing(workspace: Workspace, home: str, files: Sequence[DataFile]) -
         )
 
 
-def _failures_file(found: Totals, job: Job) -> bytes | None:
-    if not found.failures:
-        return None
-    names = [field.name for field in fields(Failure)]
-    columns: dict[str, list[Any]] = {name: [getattr(failure, name) for failure in found.failures] for name in names}
-    table = pa.table({name: pa.array(values, _FAILURE_TYPES.get(name, pa.string())) for name, values in columns.items()})
-    table = table.append_column("run_id", pa.array([job.run_id] * len(table), pa.string()))
-    table = table.append_column("collection", pa.array([job.plan.question.source.collection] * len(table), pa.string()))
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-_FAILURE_TYPES = {
-    "http_status": pa.int32(),
-    "attempts": pa.int32(),
-    "retryable": pa.bool_(),
-    "first_seen": pa.timestamp("us", "UTC"),
-    "last_seen": pa.timestamp("us", "UTC"),
-}
-
-
 def _commit(workspace: Workspace, name: str, draft: Commit, failures: bytes | None, clock: Clock) -> Commit:
     """The failures table goes first, so that no commit names a file that is not there; a rival for the same number may have
     written over it meanwhile, so the winner looks again."""
@@ -234,27 +222,6 @@ def _commit(workspace: Workspace, name: str, draft: Commit, failures: bytes | No
     if failures is not None and made.dir == draft.dir and workspace.read(key) != failures:
         workspace.write(key, failures)
     return made
-
-
-def publish_link(workspace: Workspace, name: str) -> None:
-    """`<workspace>/<name>_stac` points to the newest version (local disks): so Rasteret's own listing finds it. A convenience."""
-    newest = latest(workspace, name)
-    link = workspace.local_path(f"{name}_stac")
-    while newest is not None and link is not None and (link.is_symlink() or not link.exists()):
-        _swap_link(link, Path(version_key(name, newest.dir)))
-        again = latest(workspace, name)
-        if again is None or again.version == newest.version:
-            return
-        newest = again
-
-
-def _swap_link(link: Path, target: Path) -> None:
-    temporary = link.with_name(f".{link.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        os.symlink(target, temporary, target_is_directory=True)
-        os.replace(temporary, link)
-    except OSError:
-        temporary.unlink(missing_ok=True)
 
 
 def software() -> dict[str, str]:

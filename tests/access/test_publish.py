@@ -308,7 +308,7 @@ module.publish(made, [searched(scenes)], batches)
 """
 
 
-@pytest.mark.parametrize("step", ["verify_listing", "_failures_file", "_commit", "commit", "publish_link"])
+@pytest.mark.parametrize("step", ["verify_listing", "failures_table", "_commit", "commit", "publish_link"])
 def test_a_kill_at_any_step_leaves_a_whole_collection(tmp_path: Path, step: str) -> None:
     old = build(job(tmp_path), [scene(1)])
     command = [sys.executable, "-c", KILL, str(tmp_path), str(Path(__file__).parent), step]
