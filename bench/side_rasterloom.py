@@ -52,6 +52,7 @@ def _spec(order: dict[str, Any]) -> dict[str, Any]:
 def build_plain(order: dict[str, Any]) -> dict[str, Any]:
     """The functions that the tasks call, on two plain pools as wide as the flow's."""
     from rasterloom.access.build import Job, decide, index_batch, publish, search_shard
+    from rasterloom.access.values import BatchRef, ItemsRef
     from rasterloom.access.workspace import open_workspace
     from rasterloom.specs.loader import spec_from
     from rasterloom.specs.plan import make_plan
@@ -64,11 +65,18 @@ def build_plain(order: dict[str, Any]) -> dict[str, Any]:
         decide(plan, place)
         job = Job(workspace=place.uri, plan=plan, effort=how, spec=spec.model_dump(mode="json", exclude_none=True), run_id="bench-run")
         half = replace(job, effort=replace(how, max_concurrent=how.max_concurrent // BATCHES_AT_ONCE))
+        learned: dict[str, int] = {}
+
+        def index(items: ItemsRef) -> BatchRef:
+            batch = index_batch(half, items, first_range=dict(learned))
+            learned.update({key: max(needed, learned.get(key, 0)) for key, needed in batch.first_range.items()})
+            return batch
+
         with ThreadPoolExecutor(SEARCHES_AT_ONCE) as searching, ThreadPoolExecutor(BATCHES_AT_ONCE) as indexing:
             searches, pending = [], []
             for search in searching.map(lambda shard: search_shard(job, shard), plan.shards):
                 searches.append(search)
-                pending += [indexing.submit(index_batch, half, items, first_range={}) for items in search.batches]
+                pending += [indexing.submit(index, items) for items in search.batches]
             batches = [future.result() for future in pending]
         ref = publish(job, searches, batches)
     return result | {"rows": ref.rows, "failed": ref.failed, "uri": ref.uri, "tasks": len(searches) + len(batches) + 1}
