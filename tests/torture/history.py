@@ -132,7 +132,7 @@ def build(run: str, world: World) -> object:
     made = publish.append(workspace, NAME, stage, beat=heart.check, clock=world.clock)
     world.acknowledge(made)
     workspace.delete(heartbeat_key(NAME, run))
-    return gc.collect(workspace, NAME, clock=world.clock) if world.scheduler.random.random() < 0.5 else None
+    return gc.collect(workspace, NAME, clock=world.clock) if world.scheduler.random.random() < 0.3 else None
 
 
 def draft_on(parent: Commit | None, run: str, directory: str, workspace: Workspace, world: World) -> Commit:
@@ -202,7 +202,7 @@ def whole(workspace: Workspace, commit: Commit, file: DataFile) -> bytes:
 def reader(world: World) -> None:
     """Resolves once, then reads: it must find what it was promised, and never less than was acknowledged before it asked."""
     workspace, seen = world.workspace(Chaos(lost_answer=0.01)), 0
-    for _ in range(8):
+    for _ in range(5):
         world.clock.sleep(world.scheduler.random.uniform(0, 8))
         known = max(seen, world.newest_acknowledged)
         try:
@@ -220,14 +220,14 @@ def reader(world: World) -> None:
 def collector(world: World) -> None:
     """Slow garbage collections: what they saw may be long out of date when they delete."""
     chaos = replace(world.chaos, crash=0.0, stall=world.chaos.stall * 4)
-    for _ in range(3):
+    for _ in range(2):
         world.clock.sleep(timedelta(hours=60).total_seconds() ** world.scheduler.random.random())
         lives(world, lambda: gc.collect(world.workspace(chaos), NAME, clock=world.clock))
 
 
 def operator(world: World) -> None:
     """Rolls back to versions that may just be on their way out."""
-    for _ in range(3):
+    for _ in range(2):
         world.clock.sleep(timedelta(hours=40).total_seconds() ** world.scheduler.random.random())
         newest = world.newest_acknowledged
         if newest:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from rasterloom.access.build import Job, decide, index_batch, publish, search_shard
+from rasterloom.access.clock import SYSTEM
 from rasterloom.access.collection import load
+from rasterloom.access.gc import collect
 from rasterloom.access.opening import delete_collection
+from rasterloom.access.snapshots import rollback
 from rasterloom.access.workspace import open_workspace
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.plan import make_plan
@@ -19,29 +24,40 @@ from tests.torture.upstream import NOW
 Result = dict[str, Any]
 
 
-def build(workspace: str, spec: Mapping[str, Any], run_id: str = "") -> Result:
+def build(workspace: str, spec: Mapping[str, Any]) -> Result:
     """As the flow does it: build, refresh or reuse."""
     wanted = spec_from(spec)
     plan, place = make_plan(wanted, now=NOW), open_workspace(workspace)
     decision = decide(plan, place)
     if decision.action == "reuse" and decision.ref is not None:
         return {"action": "reuse", "version": decision.ref.version}
-    job = Job(workspace=place.uri, plan=plan, effort=effort(wanted), spec=dict(spec), run_id=run_id or f"run-{uuid4().hex[:12]}")
+    run = f"run-{uuid4().hex[:12]}"
+    job = Job(workspace=place.uri, plan=plan, effort=effort(wanted), spec=dict(spec), run_id=run, action=decision.action)
     searches = [search_shard(job, shard) for shard in plan.shards]
     batches = [index_batch(job, items) for search in searches for items in search.batches]
     ref = publish(job, searches, batches)
-    return {"action": decision.action, "version": ref.version}
+    return {"action": decision.action, "version": ref.version, "run_id": run}
 
 
 def export(workspace: str, target: str) -> Result:
     return {"uri": load(NAME, workspace).export(target)}
 
 
+def roll_back(workspace: str, version: int) -> Result:
+    return {"version": rollback(open_workspace(workspace), NAME, version).version}
+
+
+def collect_garbage(workspace: str, days_later: float = 0.0) -> Result:
+    """As if so much time had passed since everything was written."""
+    clock = replace(SYSTEM, now=lambda: SYSTEM.now() + timedelta(days=days_later))
+    return {"files": collect(open_workspace(workspace), NAME, clock=clock).files}
+
+
 def delete(workspace: str) -> Result:
     return {"deleted": delete_collection(workspace, NAME)}
 
 
-STEPS: dict[str, Callable[..., Result]] = {"build": build, "export": export, "delete": delete}
+STEPS: dict[str, Callable[..., Result]] = {"build": build, "export": export, "rollback": roll_back, "gc": collect_garbage, "delete": delete}
 
 
 def perform(step: str, workspace: str, arguments: Mapping[str, Any]) -> Result:
