@@ -14,11 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from rasterloom.access.commits import Commit
 from rasterloom.access.describe import Description
 from rasterloom.access.export import export_collection
 from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
 from rasterloom.access.pixels import read_arrays
+from rasterloom.access.provenance import provenance_table
 from rasterloom.access.secrets import Secrets, environment_secrets
+from rasterloom.access.snapshots import history
 from rasterloom.access.stores import Stores
 from rasterloom.access.translate import translated
 from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches
@@ -137,6 +140,21 @@ class Collection:
                 "uri": self.uri,
             }
         )
+
+    @property
+    def commit(self) -> Commit | None:
+        """What was committed, where it is a snapshot of a workspace's collection."""
+        return self._opened.commit
+
+    def provenance(self) -> pa.Table:
+        """How it came to be: one row per snapshot up to this one, newest first, with question, counts, traffic and software.
+
+        Raises SpecError for a collection outside of a workspace, which has no history.
+        """
+        opened = self._opened
+        if opened.workspace is None or opened.commit is None:
+            raise SpecError(f"{self.uri} has no history: it is a copy", remedy="load it by its name in a workspace")
+        return provenance_table(history(opened.workspace, opened.name, opened.commit))
 
     # narrower views
 
@@ -278,12 +296,13 @@ def _bands_in(names: Sequence[str]) -> list[str]:
     return [name.removesuffix(_METADATA) for name in names if name.endswith(_METADATA)]
 
 
-def load(uri: str | Path, workspace: str | None = None, *, effort: Effort | None = None) -> Collection:
+def load(uri: str | Path, workspace: str | None = None, *, snapshot: int | None = None, effort: Effort | None = None) -> Collection:
     """Open a collection: its name in a workspace, its home directory, a version directory, or any directory or URI of that format.
 
-    A name or home is resolved once, to the newest version. Raises SpecError with what was looked for, Unavailable, AccessDenied.
+    A name or home is resolved once, to the newest version, or to `snapshot` (numbers as `rasterloom snapshots` shows them). Raises
+    SpecError with what was looked for, Unavailable, AccessDenied.
     """
-    return Collection(open_collection(str(uri), workspace), effort=effort)
+    return Collection(open_collection(str(uri), workspace, snapshot=snapshot), effort=effort)
 
 
 @contextmanager

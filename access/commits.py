@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -233,7 +234,8 @@ def commit(workspace: Workspace, name: str, draft: Commit, *, clock: Clock = SYS
     if winner is None:
         raise error or Unavailable(f"{name}: the commit vanished", remedy="check the workspace, then run again")
     if _is_ours(winner, draft):
-        write_hint(workspace, name, winner)
+        with suppress(RasterloomError):  # readers look further by themselves, and what has committed does not fail any more
+            write_hint(workspace, name, winner)
         return winner
     if winner.fingerprint == draft.fingerprint and winner.input_digest == draft.input_digest:
         return winner

@@ -14,7 +14,7 @@ from rasterloom.access.disk import LocalWorkspace, disk_errors
 from rasterloom.access.files import Workspace
 from rasterloom.access.version import VersionWriter
 from rasterloom.access.workspace import is_remote, open_workspace
-from rasterloom.errors import SpecError
+from rasterloom.errors import AccessDenied, SpecError
 
 _HIVE = ("year", "month")
 _OWN_KEYS = {"geo", "ARROW:schema"}
@@ -29,7 +29,7 @@ def export_collection(batches: Iterable[pa.RecordBatch], schema: pa.Schema, meta
     """
     if is_remote(target):
         return _export_remote(batches, schema, metadata, target.rstrip("/"))
-    path = Path(target.removeprefix("file://")).expanduser()
+    path = Path(target.removeprefix("file://")).expanduser().resolve()
     refuse_inside(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise SpecError(f"{path} is not empty", remedy="export to a new or empty directory")
@@ -59,10 +59,9 @@ def refuse_inside(path: Path) -> None:
 
 def _export_remote(batches: Iterable[pa.RecordBatch], schema: pa.Schema, metadata: Mapping[str, str], target: str) -> str:
     root, _, name = target.rpartition("/")
-    if f"/{VERSIONS}" in target or not name or root.endswith(":/"):
-        raise SpecError(
-            f"{target} is no place for an export", remedy="give a prefix below a bucket, outside of the workspace's collections"
-        )
+    if not name or root.endswith(":/"):
+        raise SpecError(f"{target} is no place for an export", remedy="give a prefix below a bucket")
+    _refuse_prefix_inside(target)
     workspace = open_workspace(root)
     if next(iter(workspace.list(name)), None) is not None:
         raise SpecError(f"{target} is not empty", remedy="export to a new or empty prefix")
@@ -72,6 +71,26 @@ def _export_remote(batches: Iterable[pa.RecordBatch], schema: pa.Schema, metadat
         workspace.delete(name)
         raise
     return target
+
+
+def _refuse_prefix_inside(target: str) -> None:
+    """As `refuse_inside`, for every prefix of `target` from its bucket down."""
+    scheme, _, path = target.partition("://")
+    parts = path.split("/")
+    for end in range(1, len(parts) + 1):
+        prefix = f"{scheme}://{'/'.join(parts[:end])}"
+        if parts[end - 1] == VERSIONS or COMMITS in _folders(prefix):
+            raise SpecError(
+                f"{target} is inside the stored collection {prefix}", remedy="export to a prefix outside of the workspace's collections"
+            )
+
+
+def _folders(prefix: str) -> list[str]:
+    """None where they may not be listed: rights to a bucket are often for a prefix of it alone."""
+    try:
+        return open_workspace(prefix).children()
+    except AccessDenied:
+        return []
 
 
 def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, metadata: Mapping[str, str], workspace: Workspace, home: str) -> None:

@@ -79,9 +79,9 @@ def run_of(entry: Entry) -> str:
     return entry.key.rsplit("/", 1)[-1].removesuffix(".json")
 
 
-def is_fresh(workspace: Workspace, entry: Entry, now: datetime) -> bool:
+def is_fresh(workspace: Workspace, entry: Entry, now: datetime, *, within: timedelta = FRESH) -> bool:
     """Whether the run of a heartbeat file may be alive, by what it says itself or by when it was written, the later of both."""
-    return now - max(_said(workspace.read(entry.key)), entry.modified) < FRESH
+    return now - max(_said(workspace.read(entry.key)), entry.modified) < within
 
 
 def _said(data: bytes | None) -> datetime:

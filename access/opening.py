@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from rasterloom.access.commits import COMMITS, FAILURES, VERSIONS, Commit, checked_name, latest, read_commit, version_key
+from rasterloom.access.commits import COMMITS, FAILURES, INFLIGHT, VERSIONS, Commit, checked_name, is_name, latest, version_key
+from rasterloom.access.failures import read_failures
 from rasterloom.access.files import Workspace
+from rasterloom.access.heartbeat import is_fresh
+from rasterloom.access.snapshots import checked_snapshot, history
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_AT_WORK = timedelta(minutes=5)
+"""A heartbeat that is older is that of a killed run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Opened:
     """From the path; the schema metadata may say better."""
     commit: Commit | None
     """Where it is a version of a workspace's collection."""
+    workspace: Workspace | None = None
+    """The workspace that holds `commit`."""
 
     @property
     def source(self) -> str | None:
@@ -54,26 +59,38 @@ class Summary:
     committed: datetime
 
 
-def open_collection(uri: str, workspace: str | None = None) -> Opened:
-    """Resolve once. A plain name is looked for in the workspace first where one was given, else among the paths first."""
+def open_collection(uri: str, workspace: str | None = None, *, snapshot: int | None = None) -> Opened:
+    """Resolve once, to the newest version or to the one of a commit's number.
+
+    A plain name is that of a collection in the workspace; a path has a slash. Only where no workspace is given and the default
+    one has no such collection, a plain name is taken for a path, too.
+    """
     place = uri.removeprefix("file://").rstrip("/") or "/"
-    is_name = _NAME.fullmatch(place) is not None
-    if is_name and (workspace is not None or not Path(place).exists()):
-        return _by_name(open_workspace(workspace), place)
+    if is_name(place):
+        home = open_workspace(workspace)
+        if workspace is not None or not Path(place).exists() or latest(home, place) is not None:
+            return _snapshot(home, place, _existing(home, place), snapshot)
+    opened = _by_place(place, uri, snapshot)
+    if snapshot is not None and opened.commit is None:
+        raise SpecError(f"{uri} is no collection of a workspace and has no snapshots", remedy="leave the number of the snapshot out")
+    return opened
+
+
+def _by_place(place: str, uri: str, snapshot: int | None) -> Opened:
     root, _, last = place.rpartition("/") if is_remote(place) else ("", "", "")
     if root.endswith(":/"):
         raise SpecError(f"{uri} is a bucket, not a collection", remedy="give the prefix of a collection in it")
     home, key = (open_workspace(root), last) if root else _local(place)
-    commit = latest(home, key) if _NAME.fullmatch(key) else None
+    commit = latest(home, key) if is_name(key) else None
     if commit is not None:
-        return _committed(home, key, commit)
+        return _snapshot(home, key, commit, snapshot)
     return _version(home, key) or Opened(_dataset(home, key), home.uri_of(key), key, None)
 
 
 def collections_in(workspace: str | None) -> list[Summary]:
     """All collections with a commit, sorted by name."""
     place = open_workspace(workspace)
-    names = [name for name in place.children() if _NAME.fullmatch(name)]
+    names = [name for name in place.children() if is_name(name)]
     found = [(name, latest(place, name)) for name in names if COMMITS in place.children(name)]
     return [_summary(place, name, commit) for name, commit in found if commit is not None]
 
@@ -93,9 +110,7 @@ def commit_of(name: str, workspace: str | None) -> Commit:
 def failures_of(name: str, workspace: str | None) -> pa.Table | None:
     """The quarantined items and assets of the newest version, None where nothing failed."""
     place = open_workspace(workspace)
-    commit = _existing(place, name)
-    data = place.read(f"{name}/{commit.failures}") if commit.failures else None
-    return None if data is None else pa.parquet.read_table(pa.BufferReader(data))
+    return read_failures(place, name, _existing(place, name))
 
 
 def delete_collection(workspace: Workspace | str | None, name: str) -> int:
@@ -104,8 +119,13 @@ def delete_collection(workspace: Workspace | str | None, name: str) -> int:
     The commits go first: a delete that is interrupted leaves no collection that points to missing files.
     """
     place = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    if COMMITS not in place.children(checked_name(name)):
+    if not {COMMITS, VERSIONS} & set(place.children(checked_name(name))):
         raise _unknown(place, name)
+    now = datetime.now(UTC)
+    if any(is_fresh(place, beat, now, within=_AT_WORK) for beat in place.list(f"{name}/{INFLIGHT}")):
+        raise Unavailable(
+            f"a run is building {name} now", remedy="wait until it ends; one that was killed counts as ended after five minutes"
+        )
     link = place.local_path(f"{name}_stac")
     count = place.delete(f"{name}/{COMMITS}") + sum(place.delete(f"{name}/{part}") for part in (VERSIONS, FAILURES))
     if link is not None and link.is_symlink():
@@ -113,8 +133,8 @@ def delete_collection(workspace: Workspace | str | None, name: str) -> int:
     return count + place.delete(name)
 
 
-def _by_name(workspace: Workspace, name: str) -> Opened:
-    return _committed(workspace, name, _existing(workspace, name))
+def _snapshot(workspace: Workspace, name: str, newest: Commit, number: int | None) -> Opened:
+    return _committed(workspace, name, newest if number is None else checked_snapshot(workspace, name, number, newest))
 
 
 def _existing(workspace: Workspace, name: str) -> Commit:
@@ -125,7 +145,7 @@ def _existing(workspace: Workspace, name: str) -> Commit:
 
 
 def _unknown(workspace: Workspace, name: str) -> SpecError:
-    there = [other for other in workspace.children() if _NAME.fullmatch(other)]
+    there = [other for other in workspace.children() if is_name(other)]
     listed = f"it has {', '.join(there[:8])}" if there else "it is empty"
     return SpecError(
         f"no collection named {name!r} in {workspace.uri}: {listed}", remedy="build it with `rasterloom run`, or give another --workspace"
@@ -144,18 +164,16 @@ def _committed(workspace: Workspace, name: str, commit: Commit) -> Opened:
     """Exactly the files of the commit, without listing anything."""
     home = version_key(name, commit.dir)
     paths = [workspace.path_of(f"{home}/{file.path}") for file in sorted(commit.files, key=lambda file: file.path)]
-    return Opened(_files(workspace, paths, workspace.path_of(home)), workspace.uri_of(home), name, commit)
+    return Opened(_files(workspace, paths, workspace.path_of(home)), workspace.uri_of(home), name, commit, workspace)
 
 
 def _version(place: Workspace, directory: str) -> Opened | None:
     """A version directory of a collection that stands in a workspace."""
     root, _, name = place.uri.removesuffix(f"/{VERSIONS}").rpartition("/")
-    if not place.uri.endswith(f"/{VERSIONS}") or _NAME.fullmatch(name) is None:
+    if not place.uri.endswith(f"/{VERSIONS}") or not is_name(name):
         return None
     workspace = open_workspace(root)
-    commit = latest(workspace, name)
-    while commit is not None and commit.dir != directory:
-        commit = read_commit(workspace, name, commit.parent) if commit.parent else None
+    commit = next((entry for entry in history(workspace, name) if entry.dir == directory), None)
     return _committed(workspace, name, commit) if commit else None
 
 

@@ -6,7 +6,9 @@ import sys
 from argparse import Namespace
 
 from rasterloom.access.collection import Collection, load
+from rasterloom.access.describe import Description
 from rasterloom.access.opening import delete_collection, failures_of, summary_of
+from rasterloom.access.provenance import lines_of, row_of
 from rasterloom.access.refs import to_json
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, size_text, table
@@ -25,18 +27,27 @@ def list_all(args: Namespace) -> int:
 
 
 def info(args: Namespace) -> int:
-    collection = load(args.collection, workspace=args.workspace)
+    collection = load(args.collection, workspace=args.workspace, snapshot=args.snapshot)
     if args.path:
         answer(args, {"path": collection.uri}, collection.uri)
         return 0
-    facts = collection.describe()
-    answer(args, dict(facts), str(facts))
+    facts, commit = collection.describe(), collection.commit
+    if commit is None:
+        answer(args, dict(facts), str(facts))
+    else:
+        answer(args, {**facts, "provenance": row_of(commit)}, str(Description({**facts, **lines_of(commit)})))
     return 0
 
 
 def failures(args: Namespace) -> int:
     """What the newest version could not read; none is no error."""
     found = failures_of(args.name, args.workspace)
+    if args.retry and found is not None:
+        # Imports Prefect.
+        from rasterloom.cli.run import retry
+
+        retry(args)
+        found = failures_of(args.name, args.workspace)
     rows = found.to_pylist() if found is not None else []
     shown = [["" if row[column] is None else row[column] for column in FAILURE_COLUMNS] for row in rows]
     text = table(shown, [column.upper() for column in FAILURE_COLUMNS]) if rows else f"{args.name}: no failures"
@@ -45,7 +56,7 @@ def failures(args: Namespace) -> int:
 
 
 def export(args: Namespace) -> int:
-    collection = load(args.collection, workspace=args.workspace)
+    collection = load(args.collection, workspace=args.workspace, snapshot=args.snapshot)
     place = collection.export(args.to)
     answer(args, {"name": collection.name, "uri": place, "rows": len(collection)}, f"exported {len(collection):,} scenes to {place}")
     return 0

@@ -56,17 +56,48 @@ def _init(parser: ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="name of the collection (default: from the dataset)")
 
 
+def _collection(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "collection", metavar="NAME|URI", help="collection of the workspace, or path (with a slash, as ./sf-bay) or URI of one"
+    )
+    parser.add_argument("--snapshot", metavar="NUMBER", type=int, help="an older snapshot (default: the newest)")
+
+
 def _info(parser: ArgumentParser) -> None:
-    parser.add_argument("collection", metavar="NAME|URI", help="collection of the workspace, or path or URI of one")
-    parser.add_argument("--path", action="store_true", help="print the directory of the newest version alone, for other Parquet readers")
+    _collection(parser)
+    parser.add_argument("--path", action="store_true", help="print the directory of the files alone, for other Parquet readers")
 
 
 def _name(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="collection of the workspace")
 
 
+def _failures(parser: ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--retry", action="store_true", help="ask for just these once more, whatever was wrong, and commit what comes")
+
+
+def _rollback(parser: ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("snapshot", metavar="SNAPSHOT", type=int, help="number, as `rasterloom snapshots` shows it")
+
+
+def _verify(parser: ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--repair", action="store_true", help="write hint and link anew; data and commits are never changed")
+
+
+def _gc(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="collection of the workspace")
+    parser.add_argument("--all", action="store_true", help="every collection, and what the workspace remembers beyond its bound")
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be taken, and take nothing")
+    parser.add_argument(
+        "--grace", metavar="HOURS", type=float, default=24.0, help="how long a version is left to those who read it (default: %(default)g)"
+    )
+
+
 def _export(parser: ArgumentParser) -> None:
-    parser.add_argument("collection", metavar="NAME|URI", help="collection of the workspace, or path or URI of one")
+    _collection(parser)
     parser.add_argument("to", metavar="TO", help="directory or object-store prefix to write to")
 
 
@@ -182,7 +213,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             name="info",
             target="rasterloom.cli.collections:info",
             summary="what a collection holds",
-            usage="NAME|URI [--path]",
+            usage="NAME|URI [--path] [--snapshot N]",
             arguments=_info,
             examples=("rasterloom info sf-bay", "duckdb -c \"FROM read_parquet('$(rasterloom info sf-bay --path)/**/*.parquet')\""),
         ),
@@ -190,15 +221,15 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             name="failures",
             target="rasterloom.cli.collections:failures",
             summary="files that the last build could not read",
-            usage="NAME",
-            arguments=_name,
-            examples=("rasterloom failures sf-bay",),
+            usage="NAME [--retry]",
+            arguments=_failures,
+            examples=("rasterloom failures sf-bay", "rasterloom failures sf-bay --retry"),
         ),
         Command(
             name="export",
             target="rasterloom.cli.collections:export",
             summary="write a plain copy that any Parquet reader opens",
-            usage="NAME|URI TO",
+            usage="NAME|URI TO [--snapshot N]",
             arguments=_export,
             examples=("rasterloom export sf-bay ./shared/sf-bay",),
         ),
@@ -209,6 +240,40 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             usage="NAME [--yes]",
             arguments=_delete,
             examples=("rasterloom delete sf-bay --yes",),
+        ),
+    ),
+    "History": (
+        Command(
+            name="snapshots",
+            target="rasterloom.cli.history:list_snapshots",
+            summary="every commit of a collection",
+            usage="NAME",
+            arguments=_name,
+            examples=("rasterloom snapshots sf-bay",),
+        ),
+        Command(
+            name="rollback",
+            target="rasterloom.cli.history:roll_back",
+            summary="make an older snapshot the newest again",
+            usage="NAME SNAPSHOT",
+            arguments=_rollback,
+            examples=("rasterloom rollback sf-bay 3",),
+        ),
+        Command(
+            name="verify",
+            target="rasterloom.cli.history:verify_collection",
+            summary="compare every file with the commits",
+            usage="NAME [--repair]",
+            arguments=_verify,
+            examples=("rasterloom verify sf-bay",),
+        ),
+        Command(
+            name="gc",
+            target="rasterloom.cli.history:collect_garbage",
+            summary="delete what no kept snapshot needs",
+            usage="NAME|--all [--dry-run]",
+            arguments=_gc,
+            examples=("rasterloom gc sf-bay --dry-run", "rasterloom gc --all"),
         ),
     ),
 }

@@ -9,12 +9,15 @@ from typing import Any
 
 from rasterloom.access.collection import Collection
 from rasterloom.access.decide import Action
+from rasterloom.access.opening import commit_of
+from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, complain, error_document
 from rasterloom.cli.progress import both, shown
 from rasterloom.cli.specs import specs_of
 from rasterloom.errors import RasterloomError
 from rasterloom.flows.progress import Progress
 from rasterloom.flows.run import run as build
+from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 
 _WORDS: dict[Action, str] = {
@@ -60,6 +63,14 @@ def run(args: Namespace) -> int:
     text = "\n".join(line for each in built if (line := each.line()))
     answer(args, {"collections": [each.document() for each in built]}, text)
     return next((each.exit_code for each in built if each.exit_code), 0)
+
+
+def retry(args: Namespace) -> None:
+    """Ask for the failed files of one collection once more, by the spec that it was built from, and commit what comes."""
+    workspace = open_workspace(args.workspace).uri
+    spec = spec_from(commit_of(args.name, workspace).spec)
+    with shown(args, args.name) as listener:
+        build(spec, workspace=workspace, retry_failed=True, on_progress=listener)
 
 
 def _build(args: Namespace, spec: CollectionSpec) -> _Built:

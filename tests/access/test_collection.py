@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from rasterloom.access import opening
+from rasterloom.access import export, opening
 from rasterloom.access.bucket import BucketWorkspace
 from rasterloom.access.collection import Collection, load
+from rasterloom.access.disk import LocalWorkspace
 from rasterloom.access.opening import Opened, delete_collection, summary_of
 from rasterloom.access.publish import publish
 from rasterloom.access.table import shape_of
@@ -353,6 +354,36 @@ def test_a_collection_in_an_object_store(collection: Collection) -> None:
     assert (len(far), far.name, far.bands) == (83, "far", list(BANDS))
     assert set(far.to_table(["month"])["month"].to_pylist()) == {6, 7}
     assert far.to_table().select(shape.schema.names).sort_by("id").to_pylist() == table.sort_by("id").to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("target", "refused"),
+    [
+        ("s3://bucket/ws/c/copy", True),
+        ("s3://bucket/ws/c/_versions/r/x", True),
+        ("s3://bucket/ws/c", True),
+        ("s3://bucket", True),
+        ("s3://bucket/ws/copy", False),
+        ("s3://bucket/c2/copy", False),
+    ],
+)
+def test_no_export_lands_in_a_stored_collection_of_a_bucket(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, refused: bool
+) -> None:
+    """The bucket is a directory here; what is asked of it is the same."""
+
+    def opened_at(uri: str) -> LocalWorkspace:
+        return LocalWorkspace(tmp_path / uri.removeprefix("s3://"))
+
+    monkeypatch.setattr(export, "open_workspace", opened_at)
+    opened_at("s3://bucket").write("ws/c/_commits/00000000000000000001.json", b"{}")
+    if refused:
+        with pytest.raises(SpecError, match=r"inside the stored collection s3://bucket/ws/c|no place"):
+            collection.export(target)
+    else:
+        assert collection.export(target) == target
+    written = {entry.key for entry in opened_at("s3://bucket").list("")}
+    assert (written == {"ws/c/_commits/00000000000000000001.json"}) == refused
 
 
 def test_loading_imports_neither_prefect_nor_a_stac_client() -> None:

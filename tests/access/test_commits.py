@@ -171,6 +171,17 @@ def test_a_store_that_never_stores_is_an_error() -> None:
         append(Flaky(["not stored, reset"] * 20), "one")
 
 
+def test_a_hint_that_cannot_be_written_fails_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(workspace, "one")
+
+    def full(key: str, data: bytes) -> None:
+        raise Unavailable("the disk is full")
+
+    monkeypatch.setattr(workspace, "write", full)
+    assert append(workspace, "two", fingerprint="g").version == 2
+    assert (latest(workspace, "c") or draft("none")).run_id == "two"
+
+
 def test_a_broken_commit_file_is_told(workspace: Workspace) -> None:
     append(workspace, "one")
     workspace.write(commit_key("c", 1), json.dumps({"version": 1}).encode())

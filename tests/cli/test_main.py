@@ -73,7 +73,12 @@ def test_light_commands_import_nothing_heavy(words: list[str], tmp_path: Path) -
     [
         ([], "usage: rasterloom"),
         (["runn"], "did you mean `rasterloom run`?"),
-        (["snapshots", "x"], "the commands are init, validate"),
+        (["colour", "x"], "the commands are init, validate"),
+        (["snapshots", "x"], "no collection named 'x'"),
+        (["rollback", "x", "one"], "invalid int value"),
+        (["gc"], "gc needs the NAME of a collection, or --all"),
+        (["gc", "x", "--all"], "gc needs the NAME of a collection, or --all"),
+        (["verify", "x"], "no collection named 'x'"),
         (["run"], "the following arguments are required: SPEC"),
         (["list", "--jsn"], "unrecognized arguments: --jsn"),
         (["datasets", "drop"], "invalid choice: 'drop'"),
