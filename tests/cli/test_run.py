@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from rasterloom.access.collection import load
 from rasterloom.cli.main import main
 from rasterloom.demo.home import NAME
+from rasterloom.demo.server import Count
 from tests.cli.conftest import Stand
 
 
@@ -35,6 +40,37 @@ def test_run_builds_what_it_can_and_ends_with_the_first_error(stand: Stand, tmp_
     assert main([word for word in words if word != "--json"]) == 5
     assert f"{NAME}: unchanged, 6 scenes" in capsys.readouterr().out
     assert stand.provider.count.ranges == asked.ranges
+
+
+def test_retry_asks_for_the_failed_files_alone(stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was missing for good stands there now: it is asked for, and nothing else."""
+    place = ["--workspace", str(tmp_path / "workspace"), "--json"]
+    assert main(["run", str(stand.home.spec), *place]) == 0
+    capsys.readouterr()
+
+    def retried() -> tuple[list[dict[str, Any]], Count]:
+        before = stand.provider.count
+        assert main(["failures", NAME, "--retry", *place]) == 0
+        return json.loads(capsys.readouterr().out)["failures"], stand.provider.count - before
+
+    (first,), asked = retried()
+    assert (first["reason"], first["attempts"], first["band"], asked.ranges) == ("missing", 2, "B08", 1)
+    assert first["first_seen"] < first["last_seen"]
+
+    missing = stand.home.archive / first["item_id"] / "B08.tif"
+    shutil.copy(missing.with_name("B04.tif"), missing)
+    try:
+        left, asked = retried()
+    finally:
+        missing.unlink()
+    # One request for the first bytes of the file and one for the rest of its header, at the most.
+    assert (left, asked.searches) == ([], 0)
+    assert 1 <= asked.ranges <= 2
+    found = load(NAME, str(tmp_path / "workspace")).where(pc.field("id") == first["item_id"]).to_table(["B08_metadata"])
+    assert found["B08_metadata"].null_count == 0
+    assert main(["snapshots", NAME, *place]) == 0
+    assert [each["failed"] for each in json.loads(capsys.readouterr().out)["snapshots"]] == [0, 1, 1]
+    assert retried() == ([], Count())
 
 
 @pytest.mark.parametrize("command", ["deploy", "serve"])
