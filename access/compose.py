@@ -53,7 +53,8 @@ def composed(
 ) -> Composition:
     """The answer to the question, and what of the parent stays beside it. `about` is the schema metadata that all versions share.
 
-    Only the answer to the same question, or to a part of it, has rows that may stay.
+    Only the answer to the same question, or to a part of it, has rows that may stay; where this one is derived, only the larger one
+    out of which it is.
     """
     selection = select(workspace, batches)
     if parent is None or not _is_part(parent, run.job):
@@ -61,6 +62,8 @@ def composed(
         return replace(made, departures=Departures(new=len(selection.keys)))
     known = known_carried(parent, selection, run.job)
     made = _composition(run, batches, workspace, known, about)
+    if run.job.action == "derive":  # its searches are a choice out of the parent, so nothing is missing
+        return replace(made, departures=Departures(carried=known, gone=len(known.scenes)))
     unsettled = [name for name, files in parent.partitions.items() if files[0].input_digest != made.digests.get(name)]
     found = departures(parent, unsettled, made.selection, known, run)
     if found.carried is not known:
@@ -69,11 +72,9 @@ def composed(
 
 
 def _is_part(parent: Parent, job: Job) -> bool:
-    if job.action == "derive":
-        return False  # its searches are a choice out of the parent
     if parent.commit.fingerprint == job.plan.fingerprint:
         return True
-    return relation(question_from_json(parent.commit.question), job.plan.question).kind in ("same", "larger")
+    return relation(question_from_json(parent.commit.question), job.plan.question).kind in ("same", "narrower" if job.action == "derive" else "larger")
 
 
 def _composition(

@@ -49,12 +49,18 @@ class Departures:
 
 
 def known_carried(parent: Parent, selection: Selection, job: Job) -> Carried:
-    """What the parent carried already and no search gave again: known to be gone, so nobody is asked."""
+    """What the parent carried already, answers the question, and no search gave again: known to be gone, so nobody is asked."""
     if not parent.commit.carried or job.effort.deleted == "drop":
         return Carried()
-    known = [scene for items in parent.commit.carried for scene in read_items(parent.workspace, items)]
+    lines = [scene for items in parent.commit.carried for scene in parent.lines(items)]
+    known = [scene for scene in lines if answers(scene, _as_item(scene), job.plan.question)]
     found, _ = selection.look_up(_hashes([scene.id for scene in known]))
     return carry(parent, [scene for scene, again in zip(known, found.tolist(), strict=True) if not again], job)
+
+
+def _as_item(scene: Scene) -> dict[str, Any]:
+    """As much of the item as a question may ask for."""
+    return {"id": scene.id, "collection": scene.collection, "properties": scene.properties}
 
 
 def carry(parent: Parent, scenes: Sequence[Scene], job: Job) -> Carried:

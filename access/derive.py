@@ -8,31 +8,28 @@ nothing is derived, and the ordinary build searches.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from heapq import merge
 from itertools import groupby
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-import shapely
 
 from rasterloom.access.commits import Commit, collection_ref, latest
+from rasterloom.access.failures import remembered
 from rasterloom.access.files import Workspace
-from rasterloom.access.footprints import area_of, meets
 from rasterloom.access.items import answers
 from rasterloom.access.job import Job
 from rasterloom.access.opening import open_collection
 from rasterloom.access.publish import publish
 from rasterloom.access.records import HeaderRows, joined, naive
 from rasterloom.access.scenes import hrefs_of
+from rasterloom.access.searching import meets_cells
 from rasterloom.access.staging import (
-    CACHE,
     find_batch_ref,
+    items_key,
     read_items,
     scenes_per_batch,
     search_key,
@@ -45,8 +42,10 @@ from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
 from rasterloom.raster.arrow import EXT_TYPE, METADATA_TYPE
 from rasterloom.raster.properties import summarise
+from rasterloom.specs.compare import relation
+from rasterloom.specs.identity import question_from_json
 from rasterloom.specs.plan import owns, shard_key
-from rasterloom.specs.question import Box, Plan, Question, Shard
+from rasterloom.specs.question import Plan, Question, Shard
 
 _BATCHED = ("asset", "header")
 """Stages whose failures name a scene and a band."""
@@ -60,10 +59,10 @@ def obstacle(workspace: Workspace, plan: Plan, parent: Commit) -> str | None:
     needed = [part for part in parent.searched if _begins_before(part.dates.start, plan.question.dates.end)]
     if not needed or not all(part.closed for part in needed):
         return f"some of its windows were open when {version} was made"
-    if not all(_stands(workspace, items) for part in needed for items in part.items):
+    if not all(workspace.size(items_key(items.sha256)) is not None for part in needed for items in part.items):
         return f"the scenes that {version} was made of are no longer in the cache"
     bands = {band.code for band in plan.question.bands}
-    if any(failure.retryable and failure.band in bands for failure in failures_of(workspace, plan.name, parent)):
+    if any(failure.retryable and failure.band in bands for failure in remembered(workspace, plan.name, parent)):
         return f"{version} lacks files that another attempt may get"
     return None
 
@@ -71,11 +70,11 @@ def obstacle(workspace: Workspace, plan: Plan, parent: Commit) -> str | None:
 def derive(job: Job) -> CollectionRef | None:
     """Commit the answer out of the newest version of the collection; None where that version does not hold all of it.
 
-    Raises as `publish` does.
+    Gone items that the version carries are no part of a search: `publish` carries them on. Raises as `publish` does.
     """
     workspace = open_workspace(job.workspace)
     parent = latest(workspace, job.plan.name)
-    if parent is None or obstacle(workspace, job.plan, parent) is not None:
+    if parent is None or not _holds(parent, job.plan) or obstacle(workspace, job.plan, parent) is not None:
         return None
     try:
         made = list(_Derivation(job, workspace, parent).parts())
@@ -84,12 +83,9 @@ def derive(job: Job) -> CollectionRef | None:
     return publish(job, [part.search for part in made], [batch for part in made for batch in part.batches])
 
 
-def failures_of(workspace: Workspace, name: str, commit: Commit) -> list[Failure]:
-    """The failures table of a commit; empty where nothing failed."""
-    data = workspace.read(f"{name}/{commit.failures}") if commit.failures else None
-    rows: list[dict[str, Any]] = [] if data is None else pq.read_table(pa.BufferReader(data)).to_pylist()
-    names = [field.name for field in fields(Failure)]
-    return [Failure(**{name: row[name] for name in names if name in row}) for row in rows]
+def _holds(parent: Commit, plan: Plan) -> bool:
+    """Another run may have committed another question since the decision."""
+    return relation(question_from_json(parent.question), plan.question).kind in ("narrower", "same")
 
 
 class _Missing(Exception):
@@ -99,15 +95,6 @@ class _Missing(Exception):
 def _begins_before(start: datetime | None, end: datetime | None) -> bool:
     """Whether a window may hold scenes of a question that ends at `end`. Earlier windows own scenes whose span reaches on."""
     return start is None or end is None or start < end
-
-
-def _stands(workspace: Workspace, items: ItemsRef) -> bool:
-    return workspace.size(workspace.key_of(_here(workspace, items).uri)) is not None
-
-
-def _here(workspace: Workspace, items: ItemsRef) -> ItemsRef:
-    """The same file where the workspace is now: a copied or moved one is as good."""
-    return replace(items, uri=workspace.uri_of(f"{CACHE}/{items.uri.rpartition(f'/{CACHE}/')[2]}"))
 
 
 def _order(scene: Scene) -> tuple[datetime, str, str]:
@@ -130,7 +117,7 @@ class _Derivation:
         self._job, self._workspace, self._parent = job, workspace, parent
         self._question: Question = job.plan.question
         self._bands = [band.code for band in self._question.bands]
-        self._failures = failures_of(workspace, job.plan.name, parent)
+        self._failures = remembered(workspace, job.plan.name, parent)
         self._looked_at = 0
 
     def parts(self) -> Iterator[_Part]:
@@ -144,9 +131,8 @@ class _Derivation:
         yield _Part(counted, made[-1].batches)
 
     def _answering(self) -> Iterator[Scene]:
-        """The scenes of the parent that answer the question, in the order of a search, with the question's bands alone."""
-        kept = self._parent.carried if self._job.effort.deleted == "keep" else ()
-        for scene in merge(self._scenes(), sorted(self._read(kept), key=_order), key=_order):
+        """The scenes of the parent's searches that answer the question, in the order of a search, with the question's bands alone."""
+        for scene in self._scenes():
             self._looked_at += 1
             item = {"id": scene.id, "collection": scene.collection, "properties": scene.properties}
             if answers(scene, item, self._question):
@@ -161,7 +147,7 @@ class _Derivation:
     def _read(self, items: Sequence[ItemsRef]) -> Iterator[Scene]:
         for part in items:
             try:
-                yield from read_items(self._workspace, _here(self._workspace, part))
+                yield from read_items(self._workspace, part)
             except Unavailable as error:
                 raise _Missing from error
 
@@ -174,7 +160,10 @@ class _Derivation:
                 window.append(coming)
                 coming = next(scenes, None)
             for shard in shards:
-                yield shard, [scene for scene in window if _owned(plan, shard, scene)]
+                yield shard, [scene for scene in window if self._owns(shard, scene)]
+
+    def _owns(self, shard: Shard, scene: Scene) -> bool:
+        return owns(self._question, self._job.plan.shards, shard, scene.datetime, scene.bbox, meets=meets_cells(scene))
 
     def _part(self, shard: Shard, scenes: list[Scene]) -> _Part:
         size = scenes_per_batch(len(scenes), sum(len(hrefs_of(scene)) for scene in scenes))
@@ -268,11 +257,3 @@ def _between(schema: pa.Schema, first: datetime, last: datetime) -> pc.Expressio
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
-
-
-def _owned(plan: Plan, shard: Shard, scene: Scene) -> bool:
-    def meets_cell(cell: Box) -> bool:
-        area = area_of(cell, None)
-        return area is None or meets(area, shapely.from_wkb(scene.geometry), scene.bbox)
-
-    return owns(plan.question, plan.shards, shard, scene.datetime, scene.bbox, meets=meets_cell)

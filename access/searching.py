@@ -128,7 +128,7 @@ class _Search:
         """The scene of an item, if it is usable, answers the question, and belongs to this shard. Another shard counts its own."""
         question, shards = self._job.plan.question, self._job.plan.shards
         scene, failures = scene_of(item, question)
-        if scene is not None and not owns(question, shards, self._shard, scene.datetime, scene.bbox, meets=_meets(scene)):
+        if scene is not None and not owns(question, shards, self._shard, scene.datetime, scene.bbox, meets=meets_cells(scene)):
             return ()
         again = item.get("id") in self._total.ids
         agrees = scene is None or answers(scene, item, question)
@@ -142,7 +142,7 @@ class _Search:
         return (scene,) if scene is not None and agrees else ()
 
 
-def _meets(scene: Scene) -> Callable[[Box], bool]:
+def meets_cells(scene: Scene) -> Callable[[Box], bool]:
     """Whether a scene's footprint meets a cell, judged as the server and `answers` do: by its geometry."""
 
     def meets_cell(cell: Box) -> bool:

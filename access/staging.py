@@ -46,13 +46,28 @@ def scenes_per_batch(scenes: int, requests: int) -> int:
 
 def write_items(workspace: Workspace, scenes: Sequence[Scene]) -> ItemsRef:
     """One file of scenes, named after its content."""
-    lines = b"".join(scene_to_line(scene) + b"\n" for scene in scenes)
-    data = bytes(pa.Codec("zstd").compress(lines, asbytes=True))
-    digest = hashlib.sha256(data).hexdigest()
-    key = items_key(digest)
+    data = _lines_of(scenes)
+    ref = _items_ref(workspace, scenes, data)
+    key = items_key(ref.sha256)
     if workspace.size(key) != len(data):
         workspace.write(key, data)
-    return ItemsRef(uri=workspace.uri_of(key), sha256=digest, scenes=len(scenes), assets=sum(len(hrefs_of(scene)) for scene in scenes))
+    return ref
+
+
+def items_ref(workspace: Workspace, scenes: Sequence[Scene]) -> ItemsRef:
+    """The reference that `write_items` gives, without the file: for a forecast."""
+    return _items_ref(workspace, scenes, _lines_of(scenes))
+
+
+def _lines_of(scenes: Sequence[Scene]) -> bytes:
+    lines = b"".join(scene_to_line(scene) + b"\n" for scene in scenes)
+    return bytes(pa.Codec("zstd").compress(lines, asbytes=True))
+
+
+def _items_ref(workspace: Workspace, scenes: Sequence[Scene], data: bytes) -> ItemsRef:
+    digest = hashlib.sha256(data).hexdigest()
+    assets = sum(len(hrefs_of(scene)) for scene in scenes)
+    return ItemsRef(uri=workspace.uri_of(items_key(digest)), sha256=digest, scenes=len(scenes), assets=assets)
 
 
 def items_key(sha256: str) -> str:

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.reuse.upstream import Upstream, assert_same, build, instant, planned, upstream
+from rasterloom.access.forecast import forecast
+from rasterloom.access.opening import failures_of
+from tests.reuse.upstream import Upstream, assert_same, build, instant, job_of, planned, upstream
+from tests.servers import Status
 
 LATER, DURING = instant("2025-06-01"), instant("2024-08-20")
 """All windows are closed; August is open."""
@@ -63,6 +66,10 @@ def move_on(archive: Upstream) -> None:
     archive.remove(22)
 
 
+def files_in(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize(("now", "moves", "change", "action"), CASES)
 def test_the_answer_is_that_of_a_fresh_build(
     archive: Upstream, tmp_path: Path, now: Any, moves: bool, change: dict[str, Any], action: str
@@ -74,6 +81,10 @@ def test_the_answer_is_that_of_a_fresh_build(
     archive.requests()
     promised = planned(spec, tmp_path / "ours", now)
     assert archive.requests() == (0, 0), "plan asks nobody"
+    before = files_in(tmp_path / "ours")
+    told = forecast(job_of(spec, tmp_path / "ours", now), promised)
+    assert files_in(tmp_path / "ours") == before, "plan --search writes nothing"
+    archive.requests()
     ours = build(spec, tmp_path / "ours", now)
     pages, headers = archive.requests()
     fresh = build(spec, tmp_path / "fresh", now)
@@ -81,5 +92,79 @@ def test_the_answer_is_that_of_a_fresh_build(
     assert promised.action == ours.decision.action == action
     assert promised.pages in (None, pages)
     assert promised.headers in (None, headers)
+    assert (told.pages, told.headers) == (pages, headers)
     if action in ("reuse", "derive"):
         assert (promised.pages, promised.headers) == (0, 0)
+
+
+def test_a_forecast_tells_what_is_new_changed_and_gone(archive: Upstream, tmp_path: Path) -> None:
+    build(archive.spec(), tmp_path / "ours", DURING)
+    move_on(archive)
+    told = forecast(job_of(archive.spec(), tmp_path / "ours", DURING), planned(archive.spec(), tmp_path / "ours", DURING))
+    assert (told.total("new"), told.total("changed"), told.gone) == (2, 1, 1)
+    assert [shard.pages for shard in told.shards[:2]] == [0, 0], "closed windows are remembered"
+    assert told.headers == 9 - 1, "three files each, less the asset that scene 31 lacks"
+
+
+@pytest.mark.parametrize("now", [LATER, DURING], ids=["closed", "open"])
+def test_more_bands_ask_for_their_own_headers_alone(archive: Upstream, tmp_path: Path, now: Any) -> None:
+    build(archive.spec(bands=["B02", "B04"]), tmp_path / "ours", now)
+    archive.requests()
+    told = forecast(job_of(archive.spec(), tmp_path / "ours", now), planned(archive.spec(), tmp_path / "ours", now))
+    archive.requests()
+    ours = build(archive.spec(), tmp_path / "ours", now)
+    assert ours.decision.action == "extend"
+    pages, headers = archive.requests()
+    assert (pages, headers) == (told.pages, told.headers)
+    assert {request.path.rsplit("/", 1)[1] for request in archive.files.log} <= {"B03.tif"}
+    assert_same(ours.table, build(archive.spec(), tmp_path / "fresh", now).table)
+
+
+def test_a_version_that_lacks_a_scene_line_is_not_derived_from(archive: Upstream, tmp_path: Path) -> None:
+    build(archive.spec(), tmp_path / "ours", LATER)
+    narrower = archive.spec(bbox=[11.0, 42.0, 15.0, 46.0])
+    next((tmp_path / "ours" / "_cache" / "items").iterdir()).write_bytes(b"not what was written")
+    ours = build(narrower, tmp_path / "ours", LATER)
+    assert ours.decision.action == "derive", "the size of a file tells nothing of its content"
+    assert_same(ours.table, build(narrower, tmp_path / "fresh", LATER).table)
+    for file in (tmp_path / "ours" / "_cache" / "items").iterdir():
+        file.unlink()
+    decided = planned(archive.spec(bbox=[12.0, 43.0, 13.0, 44.0]), tmp_path / "ours", LATER)
+    assert (decided.action, "no longer in the cache" in decided.reason) == ("rebuild", True)
+
+
+def test_a_file_that_may_yet_be_read_is_not_derived_around(archive: Upstream, tmp_path: Path) -> None:
+    archive.files.faults["/7/B03.tif"] = Status(503)
+    build(archive.spec(), tmp_path / "ours", LATER)
+    archive.files.faults.clear()
+    narrower = archive.spec(bands=["B03"])
+    decided = planned(narrower, tmp_path / "ours", LATER)
+    assert (decided.action, "another attempt" in decided.reason) == ("rebuild", True)
+    assert planned(archive.spec(bands=["B04"]), tmp_path / "ours", LATER).action == "derive"
+    archive.requests()
+    ours = build(narrower, tmp_path / "ours", LATER)
+    assert archive.requests()[1] == 1, "the one header that was missing; lost files are known to be lost"
+    assert_same(ours.table, build(narrower, tmp_path / "fresh", LATER).table)
+
+
+def test_failures_go_with_their_scenes(archive: Upstream, tmp_path: Path) -> None:
+    build(archive.spec(), tmp_path / "ours", LATER)
+    narrower = archive.spec(bands=["B02"], dates=["2024-06-01", "2024-07-31"])
+    ours, _ = (build(narrower, tmp_path / place, LATER) for place in ("ours", "fresh"))
+    assert ours.decision.action == "derive"
+    rows = [failures_of("s2", str(tmp_path / place)) for place in ("ours", "fresh")]
+    subjects = [[(row["item_id"], row["band"], row["reason"]) for row in table.to_pylist()] if table else [] for table in rows]
+    assert subjects[0] == subjects[1] == [("scene-0005", "B02", "missing")]
+
+
+def test_what_was_carried_is_derived_too(archive: Upstream, tmp_path: Path) -> None:
+    keeping = {"refresh": {"deleted": "keep", "lookback": "P10D"}}
+    build(archive.spec(**keeping), tmp_path / "ours", DURING)
+    archive.remove(22)
+    kept = build(archive.spec(**keeping), tmp_path / "ours", LATER)
+    assert "scene-0022" in kept.table["id"].to_pylist()
+    ours = build(archive.spec(dates="2024-08", **keeping), tmp_path / "ours", LATER)
+    assert ours.decision.action == "derive"
+    assert "scene-0022" in ours.table["id"].to_pylist()
+    dropped = build(archive.spec(dates=["2024-08-03", "2024-08-31"]), tmp_path / "ours", LATER)
+    assert "scene-0022" not in dropped.table["id"].to_pylist()

@@ -1,0 +1,150 @@
+"""What a run would find and ask for: its searches made now, and nothing written.
+
+The promise holds for the next run, while the source and the workspace stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rasterloom.access.batches import missing_hrefs
+from rasterloom.access.build import known_search
+from rasterloom.access.commits import Commit, latest
+from rasterloom.access.decide import Decision
+from rasterloom.access.items import answers
+from rasterloom.access.job import Job
+from rasterloom.access.scenes import group_of
+from rasterloom.access.searching import found_scenes
+from rasterloom.access.secrets import Secrets, environment_secrets
+from rasterloom.access.stac import IDS_AT_ONCE
+from rasterloom.access.staging import items_ref, read_items
+from rasterloom.access.values import Asset, Scene
+from rasterloom.access.workspace import open_workspace
+from rasterloom.errors import Unavailable
+from rasterloom.specs.question import Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardForecast:
+    """What one shard holds and costs."""
+
+    shard: Shard
+    scenes: int
+    new: int
+    """Scenes that the committed version has not."""
+    changed: int
+    """Scenes that it has with another `updated`, or with other files."""
+    pages: int
+    """Search pages; 0 where the search is remembered."""
+    headers: int
+    """Files whose header is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What the next run finds and asks for."""
+
+    shards: tuple[ShardForecast, ...]
+    gone: int
+    """Scenes of the committed version that answer the question and were not found."""
+    pages: int
+    """Search pages: those of the shards, and those that ask by id for what is gone."""
+    headers: int
+
+    def total(self, name: str) -> int:
+        """Sum of one number over the shards."""
+        return sum(getattr(shard, name) for shard in self.shards)
+
+
+def forecast(job: Job, decision: Decision, *, secrets: Secrets = environment_secrets) -> Forecast:
+    """Search what a run would search, compare with the committed version, and count. Raises as a search does."""
+    if decision.action in ("reuse", "derive"):
+        return Forecast(shards=(), gone=0, pages=0, headers=0)
+    look = _Look(job, secrets)
+    shards = tuple(look.at(shard) for shard in job.plan.shards)
+    gone = look.gone()
+    asked = -(-len(gone) // IDS_AT_ONCE) if decision.action in ("refresh", "extend") else 0
+    pages, headers = (sum(counts) for counts in zip(*((shard.pages, shard.headers) for shard in shards), strict=True))
+    return Forecast(shards=shards, gone=len(gone), pages=pages + asked, headers=headers)
+
+
+_Files = tuple[str | None, tuple[Asset, ...]]
+"""What tells one edition of a scene from the next."""
+
+
+class _Look:
+    """One look at the source, beside what the committed version has."""
+
+    def __init__(self, job: Job, secrets: Secrets) -> None:
+        self._job, self._secrets = job, secrets
+        self._workspace = open_workspace(job.workspace)
+        self._committed = {scene.id: scene for scene in self._scenes_of(latest(self._workspace, job.plan.name))}
+        self._bands = {band.code for band in job.plan.question.bands}
+        self._found: set[str] = set()
+        self._groups: set[tuple[str, ...]] = set()
+
+    def at(self, shard: Shard) -> ShardForecast:
+        with self._batches(shard) as found:
+            scenes = new = changed = headers = 0
+            for batch in found.batches:
+                scenes += len(batch)
+                new += sum(scene.id not in self._committed for scene in batch)
+                changed += sum(self._is_changed(scene) for scene in batch)
+                headers += len(missing_hrefs(self._workspace, self._job, batch, items_ref(self._workspace, batch)))
+                self._note(batch)
+            return ShardForecast(shard=shard, scenes=scenes, new=new, changed=changed, pages=found.pages, headers=headers)
+
+    def gone(self) -> list[Scene]:
+        """Scenes of the committed version that the searches should have found, without those that others of their group replace."""
+        question = self._job.plan.question
+        missing = [scene for name, scene in self._committed.items() if name not in self._found]
+        answering = [scene for scene in missing if answers(scene, _item(scene), question)]
+        return [scene for scene in answering if question.dedupe is None or group_of(scene, question.dedupe) not in self._groups]
+
+    @contextmanager
+    def _batches(self, shard: Shard) -> Generator[_Batches]:
+        known = known_search(self._workspace, self._job, shard)
+        if known is not None:
+            yield _Batches(0, (read_items(self._workspace, items) for items in known.batches))
+            return
+        with found_scenes(self._job, shard, secrets=self._secrets) as found:
+            yield _Batches(found.tally.pages, found.batches())
+
+    def _scenes_of(self, commit: Commit | None) -> Iterator[Scene]:
+        """What the version was made of, as far as the cache still has it; what it carried counts where it would be asked for again."""
+        if commit is None:
+            return
+        carried = commit.carried if self._job.effort.deleted == "drop" else ()
+        for items in (*carried, *(items for searched in commit.searched for items in searched.items)):
+            try:
+                yield from read_items(self._workspace, items)
+            except Unavailable:
+                continue
+
+    def _is_changed(self, scene: Scene) -> bool:
+        before = self._committed.get(scene.id)
+        return before is not None and self._edition(before) != self._edition(scene)
+
+    def _edition(self, scene: Scene) -> _Files:
+        """Bands that the question leaves out make no difference."""
+        assets = sorted((asset for asset in scene.assets if asset.band in self._bands), key=lambda asset: asset.band)
+        return scene.updated, tuple(assets)
+
+    def _note(self, scenes: Sequence[Scene]) -> None:
+        self._found.update(scene.id for scene in scenes)
+        if self._job.plan.question.dedupe is not None:
+            self._groups.update(group_of(scene, self._job.plan.question.dedupe) for scene in scenes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batches:
+    """The scenes of one shard, as a run would stage them."""
+
+    pages: int
+    batches: Iterator[Sequence[Scene]]
+
+
+def _item(scene: Scene) -> dict[str, object]:
+    return {"id": scene.id, "collection": scene.collection, "properties": scene.properties}
