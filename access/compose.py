@@ -74,7 +74,8 @@ def composed(
 def _is_part(parent: Parent, job: Job) -> bool:
     if parent.commit.fingerprint == job.plan.fingerprint:
         return True
-    return relation(question_from_json(parent.commit.question), job.plan.question).kind in ("same", "narrower" if job.action == "derive" else "larger")
+    kind = relation(question_from_json(parent.commit.question), job.plan.question).kind
+    return kind in ("same", "narrower" if job.action == "derive" else "larger")
 
 
 def _composition(
