@@ -68,12 +68,19 @@ class Parent:
         for items in (*self.commit.carried, *(items for searched in self.commit.searched for items in searched.items)):
             if not left:
                 break
-            found += [scene for scene in _lines(self.workspace, items) if scene.id in left]
+            found += [scene for scene in self.lines(items) if scene.id in left]
             left -= {scene.id for scene in found}
         if left:
             rows = self.table(self.partitions, (), ids=sorted(left)).to_pylist()
             found += [_scene_of_row(row, self.bands, self.commit) for row in rows]
         return sorted(found, key=lambda scene: (scene.datetime, scene.id))
+
+    def lines(self, items: ItemsRef) -> list[Scene]:
+        """Staged scenes; none where the file is gone or changed."""
+        try:
+            return read_items(self.workspace, items)
+        except Unavailable:
+            return []
 
     def headers(self, scenes: Sequence[Scene], bands: Sequence[str]) -> dict[str, HeaderRows]:
         """Header rows of scenes that the version has, by band; null where it has none."""
@@ -93,13 +100,6 @@ def _band_rows(table: pa.Table, band: str) -> HeaderRows:
 def _fits(schema: pa.Schema, band: str) -> bool:
     types = {field.name: field.type for field in schema}
     return types.get(f"{band}_metadata") == METADATA_TYPE and types.get(f"{band}_ext") == EXT_TYPE
-
-
-def _lines(workspace: Workspace, items: ItemsRef) -> list[Scene]:
-    try:
-        return read_items(workspace, items)
-    except Unavailable:
-        return []  # the caller has another source
 
 
 def _scene_of_row(row: Mapping[str, Any], bands: Sequence[str], commit: Commit) -> Scene:

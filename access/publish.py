@@ -93,9 +93,11 @@ def append(
     for _ in range(TRIES):
         parent = latest(workspace, name)
         staged = stage(parent)
+        if staged.failures is not None:  # before the commit that names it
+            workspace.write(f"{name}/{staged.draft.failures}", staged.failures)
         beat()
         try:
-            return _commit(workspace, name, numbered(staged.draft, parent), staged.failures, clock)
+            return commit(workspace, name, numbered(staged.draft, parent), clock=clock)
         except Overtaken as overtaken:
             lost = overtaken
     raise lost or Unavailable(f"{name}: nothing was committed", remedy="run again")
@@ -125,7 +127,7 @@ class _Run:
         draft = self._draft(directory, made, written, seen)
         if table is None:
             return Staged(draft, None)
-        key = f"{FAILURES}/{numbered_version(newest):020d}.parquet"
+        key = f"{FAILURES}/{numbered_version(newest):020d}-{directory}.parquet"  # of this attempt alone: no rival writes over it
         return Staged(replace(draft, failures=key, failures_sha256=hashlib.sha256(table).hexdigest()), table)
 
     def _draft(self, directory: str, made: Composition, written: Written, seen: Findings) -> Commit:
@@ -210,18 +212,6 @@ def verify_listing(workspace: Workspace, home: str, files: Sequence[DataFile]) -
         raise Unavailable(
             f"{workspace.uri_of(home)} does not hold what was written: {odd}", remedy="run again; leave the workspace alone meanwhile"
         )
-
-
-def _commit(workspace: Workspace, name: str, draft: Commit, failures: bytes | None, clock: Clock) -> Commit:
-    """The failures table goes first, so that no commit names a file that is not there; a rival for the same number may have
-    written over it meanwhile, so the winner looks again."""
-    key = f"{name}/{draft.failures}"
-    if failures is not None:
-        workspace.write(key, failures)
-    made = commit(workspace, name, draft, clock=clock)
-    if failures is not None and made.dir == draft.dir and workspace.read(key) != failures:
-        workspace.write(key, failures)
-    return made
 
 
 def software() -> dict[str, str]:

@@ -212,7 +212,7 @@ def test_failures_stand_in_their_table(tmp_path: Path) -> None:
     row = table.to_pylist()[0]
     assert (row["reason"], row["band"], row["href"], row["http_status"]) == ("missing", "B02", "https://h/x.tif", 404)
     assert (row["run_id"], row["collection"]) == ("run-1", "sentinel-2-l2a")
-    assert (tmp_path / "s2/_failures/00000000000000000001.parquet").is_file()
+    assert (tmp_path / "s2/_failures/00000000000000000001-run-1.parquet").is_file()
     commit = latest(opened(made), "s2")
     assert commit is not None
     assert commit.counts.failed == {"missing": 2}
@@ -308,7 +308,7 @@ module.publish(made, [searched(scenes)], batches)
 """
 
 
-@pytest.mark.parametrize("step", ["verify_listing", "failures_table", "_commit", "commit", "publish_link"])
+@pytest.mark.parametrize("step", ["verify_listing", "failures_table", "commit", "publish_link"])
 def test_a_kill_at_any_step_leaves_a_whole_collection(tmp_path: Path, step: str) -> None:
     old = build(job(tmp_path), [scene(1)])
     command = [sys.executable, "-c", KILL, str(tmp_path), str(Path(__file__).parent), step]

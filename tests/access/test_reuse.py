@@ -281,6 +281,14 @@ def test_a_gone_item_stays_although_nothing_is_cached(world: World) -> None:
     assert world.requests()[1] == 0
 
 
+def test_a_kept_row_outlives_the_cache(world: World) -> None:
+    first = refresh(world, "one")
+    remove(world, [4])
+    refresh(world, "two")
+    open_workspace(str(world.workspace)).delete("_cache")
+    assert rows(refresh(world, "three")) == rows(first)
+
+
 def test_a_gone_item_leaves_where_the_spec_says_drop(world: World, tmp_path: Path) -> None:
     refresh(world, "one", effort=DROP)
     remove(world, [4])
