@@ -89,10 +89,11 @@ class Server:
 
 
 @contextmanager
-def serving(rig: Rig, *, scenes_served: int, bands: int = 4, corpus: Path | None = None) -> Iterator[Server]:
+def serving(rig: Rig, *, scenes_served: int, bands: int = 4, corpus: Path | None = None, more: tuple[str, ...] = ()) -> Iterator[Server]:
+    """`more`: further options of `server.py`."""
     command = [sys.executable, str(HERE / "server.py"), str(rig.folder), "--scenes", str(scenes_served), "--bands", str(bands)]
-    if corpus:
-        command += ["--corpus", str(corpus)]
+    command += ["--corpus", str(corpus)] if corpus else []
+    command += more
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         if rig.pin and len(cores()) > 1:

@@ -167,9 +167,21 @@ def zone_of(number: int) -> int:
     return ZONES[number % 2]
 
 
+@dataclass(slots=True)
+class Span:
+    """When the scenes were taken."""
+
+    first: datetime = FIRST_DAY
+    days: int = DAYS
+
+
+SPAN = Span()
+"""Of this process; the server sets it before it serves."""
+
+
 def when(number: int, scenes: int) -> datetime:
-    """Scenes are spread evenly over the year, in the order of their numbers."""
-    return FIRST_DAY + timedelta(seconds=number * DAYS * 86400 // scenes)
+    """Scenes are spread evenly over the span, in the order of their numbers."""
+    return SPAN.first + timedelta(seconds=number * SPAN.days * 86400 // scenes)
 
 
 def scene_id(number: int) -> str:

@@ -7,6 +7,7 @@ prints one line with its base URL when it listens. Paths:
     /stac, /stac/collections, /stac/collections/ID, /stac/search      GET and POST; collections, bbox, datetime, limit, token
     /files/SCENE/BAND.tif, /corpus/PATH                               GET with ranges, HEAD
     /_/stats, /_/reset, /_/latency/MS                                 counters and the delay of every other answer
+    /_/change/N                                                       from now on N items, every other one of the newest, are newer
 
 The latency is a timer per request: answers do not queue behind each other, as with an object store.
 """
@@ -40,6 +41,15 @@ class State:
     """Seconds from a request to its answer."""
     counts: Counter[str] = field(default_factory=Counter)
     per_path: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    """So many items are newer than they were."""
+
+    def item(self, number: int) -> dict[str, Any]:
+        made = scenes.item(number, self.scenes, self.bands, self.base)
+        newer = number >= self.scenes - 2 * self.changed and (self.scenes - number) % 2 == 0
+        if newer:
+            made["properties"] |= {"updated": "2099-01-01T00:00:00.000Z", "eo:cloud_cover": 99.25}
+        return made
 
 
 @dataclass(frozen=True)
@@ -187,7 +197,7 @@ def _search(state: State, request: Request) -> Answer:
         return as_json({"type": "FeatureCollection", "features": [], "links": [], "numberMatched": 0, "numberReturned": 0})
     found = _matching(state.scenes, question.get("datetime") or "..", tuple(question.get("bbox") or ()))
     start, limit = int(question.get("token") or 0), min(int(question.get("limit") or 10), 1000)
-    page = [scenes.item(n, state.scenes, state.bands, state.base) for n in found[start : start + limit]]
+    page = [state.item(n) for n in found[start : start + limit]]
     answer = {"type": "FeatureCollection", "features": page, "links": [], "numberMatched": len(found), "numberReturned": len(page)}
     if start + limit < len(found):
         answer["links"] = [_next(state, request, question | {"token": str(start + limit)})]
@@ -218,6 +228,8 @@ def answer(state: State, request: Request) -> Answer:
 def control(state: State, path: str) -> Answer:
     if path.startswith("/_/latency/"):
         state.latency = float(path.rsplit("/", 1)[1]) / 1000
+    if path.startswith("/_/change/"):
+        state.changed = int(path.rsplit("/", 1)[1])
     if path == "/_/reset":
         state.counts.clear()
         state.per_path.clear()
@@ -285,7 +297,10 @@ def main() -> None:
     parser.add_argument("--bands", type=int, default=4)
     parser.add_argument("--corpus", type=Path, help="a folder of TIFFs to serve under /corpus/")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--first-day", type=scenes.datetime.fromisoformat, default=scenes.FIRST_DAY, help="of the scenes, with a zone")
+    parser.add_argument("--days", type=int, default=scenes.DAYS, help="over which the scenes are spread")
     options = parser.parse_args()
+    scenes.SPAN.first, scenes.SPAN.days = options.first_day, options.days
     scenes.make_templates(options.folder)
     state = State(scenes.Archive(options.folder), options.scenes, options.bands, options.corpus)
     asyncio.run(serve(state, options.port))

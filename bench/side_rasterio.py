@@ -18,7 +18,6 @@ TUNED = {
     "GDAL_CACHEMAX": "64",
     "GDAL_NUM_THREADS": "1",
 }
-os.environ.update(TUNED)  # before GDAL is loaded: every thread sees them
 
 
 def headers(order: dict[str, Any]) -> dict[str, Any]:
@@ -26,6 +25,8 @@ def headers(order: dict[str, Any]) -> dict[str, Any]:
 
     The tables are what the other sides read as well, and what reading pixels by range requests needs.
     """
+    if order.get("tuned", True):
+        os.environ.update(TUNED)  # before GDAL is loaded: every thread sees them
     import rasterio
 
     driver = order.get("driver", "GTiff")
@@ -53,6 +54,7 @@ def tables(dataset: Any) -> list[tuple[str, str]]:
 
 def window(order: dict[str, Any]) -> dict[str, Any]:
     """Pixels of one bbox (lon/lat) of every URL, in the grid of the file: the oracle of the other sides' reads."""
+    os.environ.update(TUNED)
     import numpy as np
     import rasterio
     from rasterio.mask import mask
