@@ -14,6 +14,7 @@ import pyarrow as pa
 from obstore.store import ObjectStore
 from pyarrow import fs
 
+_TRIES = 3
 _READ_ONLY = "this file system is read-only"
 
 
@@ -47,9 +48,18 @@ class RangeFile(io.RawIOBase):
         end = self._size if size < 0 else min(self._size, self._at + size)
         if end <= self._at:
             return b""
-        data = bytes(obstore.get_range(self._store, self._key, start=self._at, end=end))
-        self._at += len(data)
+        data = self._range(end)
+        self._at = end
         return data
+
+    def _range(self, end: int) -> bytes:
+        """obstore hands on a body that is too short when its length is honest. Raises ConnectionError when that goes on."""
+        data = b""
+        for _ in range(_TRIES):
+            data = bytes(obstore.get_range(self._store, self._key, start=self._at, end=end))
+            if len(data) == end - self._at:
+                return data
+        raise ConnectionError(f"{self._key}: {len(data)} bytes came where {end - self._at} were asked for")
 
 
 class ObjectFiles(fs.FileSystemHandler):

@@ -77,6 +77,8 @@ class Weather:
     """This and some more requests are answered with 503, undone."""
     cut_body: float = 0.0
     """A download breaks off in the middle; an upload is never answered and not done."""
+    short_body: float = 0.0
+    """A range comes back too short, with an honest length."""
     lost_answer: float = 0.0
     """A write is done, and the connection closed without an answer."""
     late_error: float = 0.0
@@ -128,8 +130,13 @@ class Proxy(Server):
             raise ConnectionResetError
         if is_write and self._strikes("late_error"):
             return Response(500, _ERROR % b"InternalError")
-        if not is_write and len(response.body) > 1 and self._strikes("cut_body"):
+        return response if is_write else self._damaged(request, response)
+
+    def _damaged(self, request: Request, response: Response) -> Response:
+        if len(response.body) > 1 and self._strikes("cut_body"):
             response.cut_after = len(response.body) // 2
+        elif request.range is not None and self._strikes("short_body"):
+            response.body = response.body[: len(response.body) // 2]
         return response
 
     def _bursts(self) -> bool:

@@ -18,7 +18,7 @@ from tests.torture.state import NOTHING, State, state_of
 from tests.torture.upstream import Upstream
 
 Fresh = Callable[[bool], str]
-SOME = 5
+SOME = 3
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS")
 SAID = {"ENOSPC": "disk is full", "EIO": "nput/output error", "EACCES": "ermission denied", "EROFS": "read-only"}
 

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from rasterloom.access.commits import latest, read_commit
+from rasterloom.access.verify import verify
 from rasterloom.access.workspace import open_workspace
 from tests.torture.machine import Machine, Order, Report
 from tests.torture.rows import NAME, generation_of
@@ -147,6 +148,8 @@ class Session:
         assert len(list((home / "_versions").iterdir())) <= newest.keep_snapshots
         litter = [*home.rglob("*.tmp"), *(home / "_inflight").iterdir()]
         assert litter == []
+        report = verify(open_workspace(self.workspace), NAME)
+        assert [finding for finding in report.findings if not finding.harmless] == []
         assert state_of(self.workspace) == self.state
 
 

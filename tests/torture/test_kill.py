@@ -12,7 +12,7 @@ from tests.torture.state import NOTHING, State, state_of
 from tests.torture.upstream import Upstream
 
 Fresh = Callable[[bool], str]
-SOME = 6
+SOME = 4
 """Points of each kind in the quick suite."""
 
 

@@ -18,6 +18,7 @@ from rasterloom.access.collection import Collection, load
 from rasterloom.access.commits import latest
 from rasterloom.access.opening import delete_collection
 from rasterloom.access.workspace import open_workspace
+from rasterloom.errors import Unavailable
 from tests.torture.machine import ROOT, Machine, Order
 from tests.torture.objects import BUCKET, Proxy, Weather, s3_server
 from tests.torture.rows import NAME, expected, generation_of
@@ -91,6 +92,24 @@ def test_nothing_is_lost_in_a_storm(upstream: Upstream, machine: Machine, worksp
     assert set(proxy.faults) >= {"cut_body", "lost_answer", "late_error"}, proxy.faults
 
 
+def test_bodies_that_are_cut_or_short_are_never_taken_for_data(upstream: Upstream, machine: Machine, workspace: str, proxy: Proxy) -> None:
+    upstream.become(0)
+    assert machine.run(order(upstream, workspace)).result is not None
+    good, errors, proxy.faults = 0, [], {}
+    proxy.weather = Weather(cut_body=0.1, short_body=0.3)
+    for _ in range(20):
+        try:
+            table = load(NAME, workspace).to_table(["id", "generation"])
+        except Unavailable as error:
+            errors.append(error)
+            continue
+        good += 1
+        assert generation_of(dict(zip(table["id"].to_pylist(), table["generation"].to_pylist(), strict=True))) == 0
+    assert good
+    assert all(error.remedy for error in errors)
+    assert set(proxy.faults) == {"cut_body", "short_body"}
+
+
 def test_an_ambiguous_put_of_the_commit_is_read_back(upstream: Upstream, machine: Machine, workspace: str, proxy: Proxy) -> None:
     """Stored, and the answer lost, in every way that a server can lose it: it is one version."""
     upstream.become(0)
@@ -162,4 +181,4 @@ def test_the_command_line_on_an_object_store(upstream: Upstream, workspace: str,
     rasterloom("export", NAME, str(tmp_path / "out"))
     assert ds.dataset(tmp_path / "out", partitioning="hive").count_rows() == len(expected(0))
     rasterloom("delete", NAME, "--yes")
-    assert NAME not in rasterloom("list")
+    assert "no collections" in rasterloom("list")
