@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from rasterloom.specs.checks import Check
 from rasterloom.specs.kinds import BBox, Code, Dates, Geometry, Json, Name, Text, Whole, Writable
 from rasterloom.specs.query import Query, checked_filter
 from rasterloom.specs.rules import Broken, broken
@@ -15,7 +16,6 @@ from rasterloom.specs.sections import (
     AuthSpec,
     BuildSpec,
     CatalogSpec,
-    Check,
     CollectionSource,
     DedupeSpec,
     ExportSpec,

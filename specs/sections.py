@@ -249,48 +249,6 @@ class StorageSpec(Section):
         return self
 
 
-class RowsCheck(Section):
-    min: Whole = Field(ge=0)
-    """Fewer rows than this fail the check."""
-
-
-class FailedCheck(Section):
-    max: Share
-    """A larger share of failed files fails the check."""
-
-
-class CoverageCheck(Section):
-    min: Share
-    """A smaller covered share of the area fails the check."""
-
-
-class DuplicatesCheck(Section):
-    max: Share
-    """A larger share of scenes that have the place and instant of another one fails the check."""
-
-
-class DriftCheck(Section):
-    max: Share
-    """A larger share of scenes whose CRS, dtype, tile size or nodata the version before did not have fails the check."""
-
-
-class Check(OneOf):
-    """One condition for the commit."""
-
-    one_of = ("rows", "failed", "coverage", "duplicates", "drift")
-
-    rows: RowsCheck | None = None
-    """`{min: 1}`."""
-    failed: FailedCheck | None = None
-    """`{max: 0.01}`."""
-    coverage: CoverageCheck | None = None
-    """`{min: 0.95}`."""
-    duplicates: DuplicatesCheck | None = None
-    """`{max: 0}`; counted always."""
-    drift: DriftCheck | None = None
-    """`{max: 0}`; told always."""
-
-
 class FreshnessSpec(Section):
     """How old the newest scene may be."""
 
