@@ -15,6 +15,7 @@ from rasterloom.access.snapshots import window
 from rasterloom.access.workspace import open_workspace
 from tests.torture.machine import Machine, Order, Report
 from tests.torture.rows import NAME
+from tests.torture.scale import ROUNDS
 from tests.torture.state import assert_whole, generation_in
 from tests.torture.upstream import Upstream
 
@@ -79,7 +80,7 @@ def test_builders_at_once(machine: Machine, upstream: Upstream, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_fifty_rounds_of_builders_at_once(machine: Machine, upstream: Upstream, tmp_path: Path) -> None:
-    won, versions = rounds(machine, upstream, str(tmp_path / "ws"), 50)
-    print(f"{won} of {50 * BUILDERS} builds succeeded, {versions} versions")
-    assert won >= 100
+def test_many_rounds_of_builders_at_once(machine: Machine, upstream: Upstream, tmp_path: Path) -> None:
+    won, versions = rounds(machine, upstream, str(tmp_path / "ws"), ROUNDS)
+    print(f"{won} of {ROUNDS * BUILDERS} builds succeeded, {versions} versions")
+    assert won >= 2 * ROUNDS

@@ -21,10 +21,10 @@ from rasterloom.access.verify import verify
 from rasterloom.access.workspace import open_workspace
 from tests.torture.machine import Machine, Order, Report
 from tests.torture.rows import NAME, generation_of
+from tests.torture.scale import INSTANTS
 from tests.torture.state import State, generation_in, state_of
 from tests.torture.upstream import Upstream
 
-INSTANTS = int(os.environ.get("TORTURE_INSTANTS", "1000"))
 READERS = Path(__file__).with_name("readers.py")
 
 
@@ -169,7 +169,7 @@ def test_random_instants(upstream: Upstream, machine: Machine, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_thousand_instants(upstream: Upstream, machine: Machine, tmp_path: Path) -> None:
+def test_many_instants(upstream: Upstream, machine: Machine, tmp_path: Path) -> None:
     session = Session(upstream, machine, tmp_path, seed=2)
     seen = torture(session, INSTANTS)
     reads = ", ".join(f"{one.engine} {one.good}" for one in seen)

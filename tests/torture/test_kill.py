@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture.machine import Machine, Order
+from tests.torture.scale import KILL_EVERY
 from tests.torture.state import NOTHING, State, state_of
 from tests.torture.upstream import Upstream
 
@@ -62,8 +63,10 @@ def test_a_kill_leaves_the_old_version_or_the_new_one(killing: Killing, torn: bo
 @pytest.mark.slow
 @pytest.mark.parametrize("torn", [False, True], ids=["clean", "torn"])
 def test_a_kill_before_every_operation(killing: Killing, torn: bool) -> None:
-    for number in range(1, killing.operations() + 1):
+    numbers = range(1, killing.operations() + 1, KILL_EVERY)
+    for number in numbers:
         killing.kill(number, torn=torn)
+    print(f"{len(numbers)} kills")
 
 
 def test_the_harness_sees_a_version_that_was_torn(killing: Killing) -> None:

@@ -22,6 +22,7 @@ from rasterloom.errors import Unavailable
 from tests.torture.machine import ROOT, Machine, Order
 from tests.torture.objects import BUCKET, Proxy, Weather, s3_server
 from tests.torture.rows import NAME, expected, generation_of
+from tests.torture.scale import OBJECT_STORE_INSTANTS, ROUNDS
 from tests.torture.state import state_of
 from tests.torture.test_builders import rounds
 from tests.torture.upstream import Upstream
@@ -139,8 +140,8 @@ def test_builders_at_once_on_an_object_store(upstream: Upstream, machine: Machin
 def test_many_builders_on_an_object_store(upstream: Upstream, machine: Machine, workspace: str, proxy: Proxy) -> None:
     upstream.become(0)
     proxy.weather, proxy.faults = Weather.storm(0.5), {}
-    won, versions = rounds(machine, upstream, workspace, 20)
-    print(f"{won} of 80 builds succeeded, {versions} versions; planted: {proxy.faults}")
+    won, versions = rounds(machine, upstream, workspace, ROUNDS)
+    print(f"{won} of {4 * ROUNDS} builds succeeded, {versions} versions; planted: {proxy.faults}")
 
 
 @pytest.mark.slow
@@ -149,7 +150,7 @@ def test_kills_at_random_instants_on_an_object_store(upstream: Upstream, machine
     report = machine.run(order(upstream, workspace))
     assert report.result is not None
     rng, killed, usual = random.Random(3), 0, report.seconds
-    for generation in range(1, 101):
+    for generation in range(1, OBJECT_STORE_INSTANTS + 1):
         upstream.become(generation)
         proxy.weather = Weather.storm(0.3)
         killed += machine.run(order(upstream, workspace, kill_after=rng.uniform(0, 1.1) * usual)).killed
@@ -159,8 +160,8 @@ def test_kills_at_random_instants_on_an_object_store(upstream: Upstream, machine
         report = machine.run(order(upstream, workspace))
         assert report.result is not None, report
         assert state_of(workspace).generation == generation
-    print(f"100 instants, {killed} kills")
-    assert killed > 30
+    print(f"{OBJECT_STORE_INSTANTS} instants, {killed} kills")
+    assert killed > OBJECT_STORE_INSTANTS // 4
 
 
 @pytest.mark.slow

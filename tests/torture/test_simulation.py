@@ -1,9 +1,8 @@
-"""The protocol in ten thousand simulated worlds; three planted defects show that the simulation would have seen them."""
+"""The protocol in thousands of simulated worlds; three planted defects show that the simulation would have seen them."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,9 +12,8 @@ from rasterloom.access.clock import SYSTEM, Clock
 from rasterloom.access.commits import COMMITS, Commit, Overtaken, commit_key, encoded, latest
 from rasterloom.access.files import Occupied, Workspace
 from tests.torture.history import simulate
+from tests.torture.scale import SEEDS
 from tests.torture.simulation import SimulatedWorkspace
-
-SEEDS = int(os.environ.get("TORTURE_SEEDS", "10000"))
 
 
 def violations(seeds: range, *, rollbacks: bool = True) -> Iterator[str]:
@@ -29,7 +27,7 @@ def test_no_update_is_lost_doubled_or_mixed() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_worlds() -> None:
+def test_thousands_of_worlds() -> None:
     """On all processors: a minute or so on two."""
     with multiprocessing.get_context("spawn").Pool() as pool:
         outcomes = pool.map(simulate, range(SEEDS), chunksize=50)
