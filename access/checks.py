@@ -195,7 +195,8 @@ def _share_covered(area: BaseGeometry, covered: BaseGeometry | None) -> float:
     whole = _true_area(area)
     if whole == 0.0:  # a point or a line: covered, or not
         return float(covered is not None and not covered.is_empty)
-    return min(1.0, _true_area(covered) / whole) if covered is not None else 0.0
+    # To a millionth: an area that footprints cover edge to edge is covered, whatever the last digits of their union are.
+    return round(min(1.0, _true_area(covered) / whole), 6) if covered is not None else 0.0
 
 
 def _true_area(shape: BaseGeometry) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -77,8 +78,9 @@ def _sweep_links(workspace: Workspace, name: str, now: datetime) -> None:
     """Links that a kill left between being made and taking the place of `<name>_stac`."""
     link = workspace.local_path(f"{name}_stac")
     for leftover in link.parent.glob(f".{link.name}.*.tmp") if link else ():
-        if _is_old(datetime.fromtimestamp(leftover.lstat().st_mtime, UTC), now):
-            workspace.delete(leftover.name)
+        with suppress(FileNotFoundError):  # it has taken its place meanwhile
+            if _is_old(datetime.fromtimestamp(leftover.lstat().st_mtime, UTC), now):
+                workspace.delete(leftover.name)
 
 
 def collect_after(workspace: Workspace, name: str, *, clock: Clock = SYSTEM) -> None:

@@ -12,6 +12,8 @@ import pytest
 import shapely
 
 from rasterloom.access.checks import Findings, check_version
+from rasterloom.access.commits import Commit, latest
+from rasterloom.access.publish import publish
 from rasterloom.access.records import assemble
 from rasterloom.access.table import shape_of
 from rasterloom.access.values import Scene
@@ -21,10 +23,12 @@ from rasterloom.errors import Refused
 from rasterloom.raster.properties import summarise
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Box, Question
-from tests.access.building import BANDS, header, headers, question, scene
+from tests.access.building import BANDS, header, headers, job, opened, question, scene, searched, staged
 from tests.access.test_commits import draft
 
 BERLIN = Box(west=13.0, south=52.0, east=14.0, north=53.0)
+ASKED = question(bbox=BERLIN)
+ANY = Effort(min_coverage=0.0)
 
 
 def checked(
@@ -63,6 +67,44 @@ def checked(
 
 def boxed(number: int, west: float, south: float, east: float, north: float, **changes: Any) -> Scene:
     return scene(number, bbox=(west, south, east, north), **changes)
+
+
+# --- through a build ---------------------------------------------------------------------------------------------------------------
+
+
+def built(place: Path, run_id: str, scenes: Sequence[Scene], effort: Effort, **changes: Any) -> Commit:
+    one = job(place, asked=ASKED, run_id=run_id, effort=replace(effort, force=True))
+    publish(one, [searched(scenes)], staged(opened(one), scenes, width=512, tile=256, **changes))
+    return newest(place)
+
+
+def newest(place: Path) -> Commit:
+    found = latest(open_workspace(str(place)), "s2")
+    assert found is not None
+    return found
+
+
+def test_a_failed_check_keeps_the_old_snapshot(tmp_path: Path) -> None:
+    half = [boxed(1, 13.0, 52.0, 13.5, 53.0)]
+    first = built(tmp_path, "first", half, Effort(min_coverage=0.4))
+    assert (first.coverage, first.drift, first.profile["B02 dtype"]) == (pytest.approx(0.5), (), {"uint16": 1})
+    more = [*half, boxed(2, 13.0, 52.0, 13.6, 53.0)]
+    with pytest.raises(Refused, match=r"cover 60\.0%"):
+        built(tmp_path, "second", more, Effort(min_coverage=0.7))
+    assert newest(tmp_path) == first
+    second = built(tmp_path, "third", more, Effort(min_coverage=0.6))
+    assert (second.version, second.coverage) == (2, pytest.approx(0.6))
+
+
+def test_drift_is_told_in_the_commit_and_refused_where_asked(tmp_path: Path) -> None:
+    scenes = [boxed(1, 13.0, 52.0, 13.5, 53.0)]
+    built(tmp_path, "first", scenes, Effort())
+    more = [*scenes, boxed(2, 13.0, 52.0, 13.6, 53.0)]
+    with pytest.raises(Refused, match="dtype: float32"):
+        built(tmp_path, "second", more, Effort(max_drift=0.0), dtype="float32")
+    assert newest(tmp_path).run_id == "first"
+    told = built(tmp_path, "third", more, Effort(), dtype="float32").drift
+    assert "B02 dtype: float32 in 2 scenes (before: uint16)" in told
 
 
 # --- profile and drift -------------------------------------------------------------------------------------------------------------
@@ -136,9 +178,6 @@ def test_an_id_twice_is_never_committed(tmp_path: Path) -> None:
 
 
 # --- coverage ----------------------------------------------------------------------------------------------------------------------
-
-ASKED = question(bbox=BERLIN)
-ANY = Effort(min_coverage=0.0)
 
 
 @pytest.mark.parametrize(
