@@ -9,10 +9,19 @@ from pathlib import Path
 
 from rasterloom.access.commits import latest, version_key
 from rasterloom.access.files import Workspace
+from rasterloom.errors import RasterloomError
 
 
 def publish_link(workspace: Workspace, name: str) -> None:
-    """Let the link point to the newest version, also where another run commits meanwhile. Something else of that name is left alone."""
+    """Let the link point to the newest version, also where another run commits meanwhile. Something else of that name is left alone.
+
+    Never fails: what has committed has succeeded, with a link or without.
+    """
+    with suppress(OSError, RasterloomError):
+        _point(workspace, name)
+
+
+def _point(workspace: Workspace, name: str) -> None:
     newest = latest(workspace, name)
     link = workspace.local_path(f"{name}_stac")
     while newest is not None and link is not None and (link.is_symlink() or not link.exists()):
@@ -30,11 +39,9 @@ def points_to(workspace: Workspace, name: str) -> str | None:
 
 
 def _swap(link: Path, target: Path) -> None:
-    """A link that cannot be made (a file system without links, no permission) is no reason to fail a build that has committed."""
     temporary = link.with_name(f".{link.name}.{uuid.uuid4().hex}.tmp")
     try:
         os.symlink(target, temporary, target_is_directory=True)
         os.replace(temporary, link)
-    except OSError:
-        with suppress(OSError):  # as on a full or failing disk; garbage collection takes it
-            temporary.unlink(missing_ok=True)
+    except OSError:  # a file system without links, or a full one
+        temporary.unlink(missing_ok=True)
