@@ -37,6 +37,15 @@ def _specs(parser: ArgumentParser) -> None:
     )
 
 
+def _plan(parser: ArgumentParser) -> None:
+    _specs(parser)
+    parser.add_argument(
+        "--search",
+        action="store_true",
+        help="make the searches too: tell new, changed and gone scenes, and the exact number of requests; writes nothing",
+    )
+
+
 def _validate(parser: ArgumentParser) -> None:
     parser.add_argument("specs", metavar="SPEC", nargs="+", help="spec file (YAML); it may hold several documents")
 
@@ -149,9 +158,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             name="plan",
             target="rasterloom.cli.plan:plan",
             summary="what a run would do and why; writes nothing",
-            usage="SPEC...",
-            arguments=_specs,
-            examples=("rasterloom plan sf-bay.yaml", "rasterloom plan sf-bay.yaml --set dates=2024 --json"),
+            usage="SPEC... [--search]",
+            arguments=_plan,
+            examples=(
+                "rasterloom plan sf-bay.yaml",
+                "rasterloom plan sf-bay.yaml --set dates=2024 --json",
+                "rasterloom plan sf-bay.yaml --search",
+            ),
         ),
         Command(
             name="schema",

@@ -1,4 +1,4 @@
-"""`rasterloom plan`: what a run would do, and why. Reads the workspace and writes nothing; no network where the workspace is local."""
+"""`rasterloom plan`: what a run would do, and why. Reads the workspace and writes nothing; with --search it also asks the source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from rasterloom.access.build import Decision, decide
+from rasterloom.access.build import Decision, Job, ShardState, decide
+from rasterloom.access.forecast import Forecast, forecast
 from rasterloom.access.refs import to_json
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, pairs, table
@@ -30,19 +31,23 @@ def plan(args: Namespace) -> int:
 
 def _planned(args: Namespace, spec: CollectionSpec) -> tuple[dict[str, Any], str]:
     made = make_plan(spec, now=datetime.now(UTC))
-    workspace = open_workspace(args.workspace or spec.workspace)
-    decision = decide(made, workspace, force=effort(spec).force)
+    workspace, how = open_workspace(args.workspace or spec.workspace), effort(spec)
+    decision = decide(made, workspace, force=how.force)
+    found = None
+    if args.search:
+        found = forecast(Job(workspace=workspace.uri, plan=made, effort=how, spec={}, run_id="", action=decision.action), decision)
     document = {
         "name": made.name,
         "fingerprint": made.fingerprint,
         "workspace": workspace.uri,
         "question": question_to_json(made.question),
         "decision": to_json(decision),
+        "forecast": None if found is None else to_json(found),
     }
-    return document, _text(made, decision, workspace.uri)
+    return document, _text(made, decision, workspace.uri, found)
 
 
-def _text(made: Plan, decision: Decision, workspace: str) -> str:
+def _text(made: Plan, decision: Decision, workspace: str, found: Forecast | None) -> str:
     states = Counter(state.state for state in decision.shards)
     facts = {
         "differs in": "\n".join(decision.differences),
@@ -51,31 +56,43 @@ def _text(made: Plan, decision: Decision, workspace: str) -> str:
         "source": f"{made.question.source.collection} of {made.question.source.url}",
         "bands": ", ".join(band.code for band in made.question.bands),
         "searches": f"{len(decision.shards):,}: " + ", ".join(f"{count:,} {_STATES[state]}" for state, count in sorted(states.items())),
-        "requests": f"{_count(decision.pages)} search pages, {_count(decision.headers)} headers",
+        "found": _found(found) if found and found.shards else "",
+        "requests": f"{_count((found or decision).pages)} search pages, {_count((found or decision).headers)} headers",
         "fingerprint": made.fingerprint[:16],
     }
-    return f"{made.name}: {decision.action}: {decision.reason}\n{pairs(facts)}\n\n{_shards(decision)}"
+    shards = _searched(found, decision) if found and found.shards else _shards(decision)
+    return f"{made.name}: {decision.action}: {decision.reason}\n{pairs(facts)}\n\n{shards}"
+
+
+def _found(found: Forecast) -> str:
+    return f"{found.total('scenes'):,} scenes: {found.total('new'):,} new, {found.total('changed'):,} changed; {found.gone:,} gone"
 
 
 _STATES = {"cached": "remembered", "closed": "closed, not searched yet", "open": "open, searched by every run"}
 
 
 def _shards(decision: Decision) -> str:
+    rows = [(*_named(state), _count(state.scenes), _count(state.headers)) for state in decision.shards[:SHARDS_SHOWN]]
+    return table(rows, (*_NAMES, "SCENES", "HEADERS")) + _more(len(decision.shards) - len(rows))
+
+
+def _searched(found: Forecast, decision: Decision) -> str:
     rows = [
-        (
-            state.shard.index,
-            _dates(state.shard.dates),
-            _cell(state.shard.cell),
-            state.state,
-            _count(state.scenes),
-            _count(state.headers),
-        )
-        for state in decision.shards[:SHARDS_SHOWN]
+        (*_named(state), shard.scenes, shard.new, shard.changed, shard.pages, shard.headers)
+        for state, shard in zip(decision.shards[:SHARDS_SHOWN], found.shards, strict=False)
     ]
-    more = len(decision.shards) - len(rows)
-    return table(rows, ("SEARCH", "FROM/BEFORE", "CELL", "STATE", "SCENES", "HEADERS")) + (
-        f"\n... and {more:,} more (see --json)" if more else ""
-    )
+    return table(rows, (*_NAMES, "SCENES", "NEW", "CHANGED", "PAGES", "HEADERS")) + _more(len(found.shards) - len(rows))
+
+
+_NAMES = ("SEARCH", "FROM/BEFORE", "CELL", "STATE")
+
+
+def _named(state: ShardState) -> tuple[object, ...]:
+    return state.shard.index, _dates(state.shard.dates), _cell(state.shard.cell), state.state
+
+
+def _more(count: int) -> str:
+    return f"\n... and {count:,} more (see --json)" if count else ""
 
 
 def _dates(dates: Interval) -> str:

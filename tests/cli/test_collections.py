@@ -172,6 +172,28 @@ def test_plan_of_another_question_names_what_differs(
     assert field in line
 
 
+def test_plan_with_a_search_promises_what_a_run_asks_for(
+    built: Stand, workspace: Path, answered: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(workspace)
+    words = ("plan", str(built.home.spec), "--search", "--workspace", str(workspace), "--set")
+    asked = built.provider.count
+    _, document = answered(*words, "dates=2024-05/2024-08")
+    (plan,) = document["plans"]
+    assert plan["decision"]["pages"] is None
+    assert built.provider.count != asked
+    found = plan["forecast"]
+    failed = plan["decision"]["ref"]["failed"]
+    assert (found["pages"], found["gone"]) == (len(found["shards"]), 0)
+    assert found["headers"] == failed, "what was read is remembered"
+    assert sum(shard["scenes"] for shard in found["shards"]) == 6
+    assert main([*words, "dates=2024-05/2024-08"]) == 0
+    assert "6 scenes: 0 new, 0 changed; 0 gone" in capsys.readouterr().out
+    assert main([*words, "bbox=[5.9, 43.05, 6.1, 43.1]"]) == 0
+    assert "0 search pages, 0 headers" in capsys.readouterr().out
+    assert files(workspace) == before
+
+
 @pytest.mark.parametrize("override", ["build.retries", "=x", "build.retries=many", "colour=red"])
 def test_wrong_overrides_are_refused(override: str, stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(stand.home.spec), "--set", override]) == 2
