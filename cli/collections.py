@@ -14,7 +14,7 @@ from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, size_text, table
 from rasterloom.errors import SpecError
 
-FAILURE_COLUMNS = ("item_id", "band", "stage", "reason", "http_status", "href")
+FAILURE_COLUMNS = ("item_id", "band", "stage", "reason", "http_status", "attempts", "href")
 
 
 def list_all(args: Namespace) -> int:

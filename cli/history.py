@@ -55,7 +55,8 @@ def verify_collection(args: Namespace) -> int:
 
 def _told(report: Report) -> str:
     verdict = "damaged" if report.is_damaged else "whole"
-    head = f"{report.name}: {verdict}; {len(report.snapshots)} snapshots, {report.files:,} files, {size_text(report.bytes)} read"
+    numbers = ", ".join(map(str, sorted(report.snapshots)))
+    head = f"{report.name}: {verdict}; read {report.files:,} files, {size_text(report.bytes)}, of snapshots {numbers or 'none'}"
     rows = [("harmless" if each.harmless else "DAMAGE", each.kind, each.path, each.message) for each in report.findings]
     return "\n".join([head, *([table(rows, ("", "KIND", "FILE", "WHAT"))] if rows else [])])
 

@@ -136,7 +136,7 @@ def test_provenance_is_a_table(place: Path, tmp_path: Path) -> None:
 def test_verify_tells_what_is_damaged(place: Path, answered: Any, capsys: pytest.CaptureFixture[str]) -> None:
     code, document = answered("verify", "s2")
     assert (code, document["damaged"], document["findings"], len(document["snapshots"])) == (0, False, [], 3)
-    assert "s2: whole; 3 snapshots" in said(place, capsys, "verify", "s2")
+    assert "of snapshots 1, 2, 3" in said(place, capsys, "verify", "s2")
     victim = next((place / "s2/_versions/run-2").rglob("*.parquet"))
     victim.write_bytes(victim.read_bytes()[:-1])
     code, document = answered("verify", "s2")
