@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rasterloom.access.batches import fetched, missing_hrefs, records_of, remembered
@@ -34,6 +34,7 @@ from rasterloom.specs.question import Shard
 __all__ = [
     "Decision",
     "Job",
+    "Recalled",
     "ShardState",
     "batch_ref_is_whole",
     "decide",
@@ -42,6 +43,7 @@ __all__ = [
     "known_search",
     "missing_hrefs",
     "publish",
+    "recall",
     "search_ref_is_whole",
     "search_shard",
 ]
@@ -70,14 +72,35 @@ def known_search(workspace: Workspace, job: Job, shard: Shard) -> SearchRef | No
     return next((found for run in runs if (found := read_search(workspace, search_key(key, run_id=run)))), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """A shard that is remembered."""
+
+    search: SearchRef
+    batches: tuple[BatchRef | None, ...]
+    """In the order of the search's; None where headers are still to be read."""
+
+
+def recall(job: Job, shard: Shard) -> Recalled | None:
+    """What `search_shard` and `index_batch` would answer without any work, by a look at a few small files; None: it is to be searched."""
+    workspace = open_workspace(job.workspace)
+    known = known_search(workspace, job, shard)
+    return known and Recalled(search=known.remembered(), batches=tuple(_staged(workspace, job, items) for items in known.batches))
+
+
+def _staged(workspace: Workspace, job: Job, items: ItemsRef) -> BatchRef | None:
+    staged = None if job.effort.force else find_batch_ref(workspace, items)
+    return None if staged is None or needs_retry(staged, again=job.effort.retry_failed) else staged.remembered()
+
+
 def index_batch(
     job: Job, items: ItemsRef, *, first_range: Mapping[str, int] | None = None, secrets: Secrets = environment_secrets
 ) -> BatchRef:
     """Read the headers of one batch and stage its records. What an earlier run read is not asked again, only what it may now get."""
     workspace = open_workspace(job.workspace)
-    staged = None if job.effort.force else find_batch_ref(workspace, items)
-    if staged is not None and not needs_retry(staged, again=job.effort.retry_failed):
-        return staged.remembered()
+    staged = _staged(workspace, job, items)
+    if staged is not None:
+        return staged
     scenes = read_items(workspace, items)
     known = remembered(workspace, job, scenes, items)
     found = fetched(workspace, scenes, known.left, job, first_range or {}, secrets)

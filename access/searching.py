@@ -67,10 +67,12 @@ class FoundScenes:
 
     tally: Tally
     spool: Spool
+    shards: int
+    """Of the plan: a build of many shards has batches enough."""
 
     def batches(self) -> Iterator[Sequence[Scene]]:
         """The scenes in their final batches; once."""
-        return self.spool.batches(scenes_per_batch(len(self.spool), self.spool.requests))
+        return self.spool.batches(scenes_per_batch(len(self.spool), self.spool.requests, shards=self.shards))
 
     def ref(self, *, kept: int) -> SearchRef:
         """The counts, once the batches were taken."""
@@ -82,7 +84,7 @@ def found_scenes(job: Job, shard: Shard, *, secrets: Secrets, most: int = MOST_I
     """Search a shard; the scenes live as long as the block. A search that finds more than `most` items is halved, and so on:
     scenes, their order, their batches and all counts but those of traffic are the same whatever the split."""
     with Spool(job.plan.question.dedupe) as spool:
-        yield FoundScenes(_Search(job, shard, spool, secrets, most).run(), spool)
+        yield FoundScenes(_Search(job, shard, spool, secrets, most).run(), spool, len(job.plan.shards))
 
 
 class _Search:

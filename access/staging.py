@@ -38,10 +38,12 @@ _SMALLEST_BATCH = 500
 _BATCHES_WANTED = 4
 
 
-def scenes_per_batch(scenes: int, requests: int) -> int:
-    """So many scenes that one batch has about 2000 header requests, fewer where a small build would have few batches."""
-    target = min(HEADERS_PER_BATCH, max(_SMALLEST_BATCH, -(-requests // _BATCHES_WANTED)))
-    return max(1, target * scenes // max(1, requests))
+def scenes_per_batch(scenes: int, requests: int, *, shards: int = 1) -> int:
+    """So many scenes that the batches of one of `shards` searches are equal and have up to 2000 header requests, fewer where a small
+    build would have few batches."""
+    target = min(HEADERS_PER_BATCH, max(_SMALLEST_BATCH, -(-requests * shards // _BATCHES_WANTED)))
+    batches = max(1, -(-requests // target))
+    return max(1, min(-(-scenes // batches), target * scenes // max(1, requests)))
 
 
 def write_items(workspace: Workspace, scenes: Sequence[Scene]) -> ItemsRef:

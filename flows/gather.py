@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
@@ -12,13 +13,15 @@ from prefect.futures import PrefectFuture
 from prefect.tasks import Task
 from prefect.utilities.annotations import quote
 
-from rasterloom.access.build import Job
+from rasterloom.access.build import Job, Recalled, recall
 from rasterloom.access.values import BatchRef, ItemsRef, SearchRef, Traffic
 from rasterloom.specs.question import Shard
 from rasterloom.tasks.steps import index, search
 
 SEARCHES_AT_ONCE = 4
 """Searches under way; STAC APIs answer a handful of clients well and limit the rate of more."""
+RECALLS_AT_ONCE = 8
+"""Windows that are looked up in the workspace at once."""
 BATCHES_AT_ONCE = 2
 """Header batches under way: while one writes its file or waits for its slowest host, the other one asks."""
 
@@ -68,11 +71,34 @@ class Gathering:
 
     def run(self) -> Gathered:
         """Everything, or the first error of a task."""
+        self._recall()
         self._submit()
         while self._running:
             self._settle(self._ended.get())
             self._submit()
         return self._gathered
+
+    def _recall(self) -> None:
+        """Windows that the workspace remembers need no task: a refresh of years has work in the last weeks alone."""
+        shards = list(self._shards)
+        with ThreadPoolExecutor(RECALLS_AT_ONCE) as pool:
+            recalled = list(pool.map(lambda shard: recall(self._job, shard), shards))
+        self._shards = deque(shard for shard, known in zip(shards, recalled, strict=True) if known is None)
+        for shard, known in zip(shards, recalled, strict=True):
+            if known is not None:
+                self._take_recalled(shard, known)
+        self._told(self._gathered)
+
+    def _take_recalled(self, shard: Shard, known: Recalled) -> None:
+        self._gathered.searches[Place(shard=shard.index)] = known.search
+        self._gathered.batches_found += len(known.batches)
+        for number, (items, records) in enumerate(zip(known.search.batches, known.batches, strict=True)):
+            place = Place(shard=shard.index, batch=number)
+            if records is None:
+                self._items.append((place, items))
+            else:
+                self._take_batch(place, records, Traffic())
+        self._gathered.remembered += 1 + sum(records is not None for records in known.batches)
 
     def _submit(self) -> None:
         while self._shards and self._searching < SEARCHES_AT_ONCE:

@@ -116,9 +116,14 @@ def test_records_are_found_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_batch_has_about_two_thousand_headers_and_small_builds_have_several(scenes: int, each: int) -> None:
     size = scenes_per_batch(scenes, scenes * each)
     assert size == 1 or size * each <= 2000
-    assert size * each >= min(2000, scenes * each, 500) - each
+    assert size * each >= min(2000, scenes * each, 500) / 2 - each
     if scenes * each >= 2000:
         assert -(-scenes // size) >= 4
+
+
+def test_a_build_of_many_windows_has_few_equal_batches_in_each() -> None:
+    assert scenes_per_batch(540, 2160) == 135, "four batches, alone"
+    assert scenes_per_batch(540, 2160, shards=37) == 270, "two of 1080 headers, not one of 2000 and one of 160"
 
 
 def test_the_spool_gives_scenes_in_order_whatever_the_order_of_pages() -> None:
