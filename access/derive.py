@@ -166,7 +166,8 @@ class _Derivation:
         return owns(self._question, self._job.plan.shards, shard, scene.datetime, scene.bbox, meets=meets_cells(scene))
 
     def _part(self, shard: Shard, scenes: list[Scene]) -> _Part:
-        size = scenes_per_batch(len(scenes), sum(len(hrefs_of(scene)) for scene in scenes))
+        requests = sum(len(hrefs_of(scene)) for scene in scenes)
+        size = scenes_per_batch(len(scenes), requests, shards=len(self._job.plan.shards))
         batches = [scenes[start : start + size] for start in range(0, len(scenes), size)]
         items = [write_items(self._workspace, batch) for batch in batches]
         ids = {scene.id for scene in scenes}

@@ -21,9 +21,9 @@ from rasterloom.access.hosts import backoff_seconds
 from rasterloom.access.stores import Located, Stores
 from rasterloom.access.translate import translated
 from rasterloom.errors import SpecError, Unavailable, Unreadable
-from rasterloom.raster.arrow import header_from_row
 from rasterloom.raster.decode import fill_value, read_window
 from rasterloom.raster.header import Affine, Header
+from rasterloom.raster.rows import header_from_row
 from rasterloom.raster.tiles import Bounds, Span, Window, level_affine, window_affine, window_of_bounds
 from rasterloom.specs.effort import Effort
 

@@ -1,4 +1,4 @@
-"""Headers as Arrow structs and back: the column `{band}_metadata` that Rasteret reads, and its sibling `{band}_ext` with the rest.
+"""Headers as Arrow structs: the column `{band}_metadata` that Rasteret reads, and its sibling `{band}_ext` with the rest.
 
 Tables are built for a whole batch at once from flat numpy arrays. What Rasteret's seventeen fields lack goes to the sibling,
 spelled so that it costs few bytes: overview offsets are stored only where they do not follow from the byte counts.
@@ -6,16 +6,15 @@ spelled so that it costs few bytes: overview offsets are stored only where they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from rasterloom.raster.header import Affine, Header, Level
-from rasterloom.raster.levels import sample_format_of
 
 
 def _list(item: pa.DataType) -> pa.DataType:
@@ -93,7 +92,6 @@ EXT_TYPE = pa.struct(
     ]
 )
 
-Number = TypeVar("Number", int, float)
 Read = tuple[Header, int]
 """A header and the 0-based sample of it that the row is about."""
 
@@ -262,109 +260,3 @@ def _gaps(tables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list
     low, high = np.minimum.reduceat(steps, starts), np.maximum.reduceat(steps, starts)
     fits = (low == high) & (abs(low) < 1 << 31)
     return [int(gap) if fit else None for gap, fit in zip(low, fits, strict=True)]
-
-
-def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) -> Header:
-    """The header of one band of one row, as far as reading its pixels needs it: the inverse of the two arrays above.
-
-    Values may be Python lists or arrays. Tables are the band's own: `Header.band_tiles` gives them for its index. Without `ext`
-    (a collection that Rasteret wrote) the file is taken as little-endian, with samples as wide as their type and no overviews.
-    Overviews whose tables were left in the file are left out.
-    """
-    ext = ext or {}
-    dtype = metadata["dtype"]
-    bits, sample_format = sample_format_of(dtype)
-    full = _full(metadata, ext)
-    levels = _items(ext.get("levels"))
-    masks = [_level(row, full) for row in levels if row["mask"]]
-    return Header(
-        full=full,
-        overviews=tuple(_level(row, full) for row in levels if not row["mask"] and row["byte_counts"] is not None),
-        mask=masks[0] if masks and masks[0].width == full.width else None,
-        overview_masks=tuple(mask for mask in masks if mask.width != full.width),
-        byte_order=ext.get("byte_order") or "<",
-        bigtiff=False,
-        dtype=dtype,
-        bits_per_sample=ext.get("bits_per_sample") or bits,
-        sample_format=ext.get("sample_format") or sample_format,
-        samples_per_pixel=metadata.get("samples_per_pixel") or 1,
-        planar_configuration=metadata.get("planar_configuration") or 1,
-        photometric=_default(metadata.get("photometric"), 1),
-        extra_samples=_tuple(metadata.get("extra_samples"), int),
-        transform=_affine(metadata.get("transform")),
-        pixel_scale=_tuple(metadata.get("pixel_scale"), float),
-        tiepoint=_tuple(metadata.get("tiepoint"), float),
-        epsg=ext.get("epsg"),
-        crs=ext.get("crs"),
-        nodata=metadata.get("nodata"),
-        scales=_single(ext.get("scale")),
-        offsets=_single(ext.get("offset")),
-        jpeg_tables=ext.get("jpeg_tables"),
-        lerc_parameters=_tuple(ext.get("lerc_parameters"), int),
-        ycbcr_subsampling=_pair(ext.get("ycbcr_subsampling")),
-        header_end=0,
-        etag=ext.get("etag"),
-        size=ext.get("size"),
-    )
-
-
-def _full(metadata: Mapping[str, Any], ext: Mapping[str, Any]) -> Level:
-    return Level(
-        width=metadata["image_width"],
-        height=metadata["image_height"],
-        tile_width=metadata["tile_width"],
-        tile_height=metadata["tile_height"],
-        tile_offsets=np.asarray(metadata["tile_offsets"], np.int64),
-        tile_byte_counts=np.asarray(metadata["tile_byte_counts"], np.int64),
-        compression=_default(metadata.get("compression"), 1),
-        predictor=_default(metadata.get("predictor"), 1),
-        jpeg_tables=ext.get("jpeg_tables"),
-    )
-
-
-def _level(row: Mapping[str, Any], full: Level) -> Level:
-    counts = np.asarray(row["byte_counts"], np.int64)
-    offsets = row.get("offsets")
-    if offsets is None:
-        offsets = row["first_offset"] + np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[:-1] + row["gap"])])
-    return Level(
-        width=row["width"],
-        height=row["height"],
-        tile_width=row["tile_width"],
-        tile_height=row["tile_height"],
-        tile_offsets=np.asarray(offsets, np.int64),
-        tile_byte_counts=counts,
-        compression=_default(row["compression"], full.compression),
-        predictor=_default(row["predictor"], full.predictor),
-        jpeg_tables=full.jpeg_tables if row["jpeg_tables"] is None and not row["mask"] else row["jpeg_tables"],
-    )
-
-
-def _items(values: Iterable[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
-    return [] if values is None else list(values)
-
-
-def _default(value: int | None, default: int) -> int:
-    return default if value is None else value
-
-
-def _tuple(values: Iterable[Any] | None, kind: type[Number]) -> tuple[Number, ...] | None:
-    return None if values is None else tuple(kind(value) for value in values)
-
-
-def _single(value: float | None) -> tuple[float, ...] | None:
-    return None if value is None else (value,)
-
-
-def _pair(values: Sequence[int] | None) -> tuple[int, int] | None:
-    return None if values is None else (int(values[0]), int(values[1]))
-
-
-def _affine(values: Sequence[float] | None) -> Affine | None:
-    if values is None or len(values) not in (4, 6):
-        return None
-    numbers = [float(value) for value in values]
-    if len(numbers) == 4:
-        return numbers[0], 0.0, numbers[1], 0.0, numbers[2], numbers[3]
-    a, b, c, d, e, f = numbers
-    return a, b, c, d, e, f

@@ -18,10 +18,10 @@ from rasterloom.raster.arrow import (
     OVERVIEW_SHARE,
     OVERVIEW_TILES,
     ext_array,
-    header_from_row,
     metadata_array,
 )
 from rasterloom.raster.header import Header, Level
+from rasterloom.raster.rows import header_from_row
 from tests.raster.corpus import CountingFile
 
 LOST = {"bigtiff", "header_end", "full", "overviews", "mask", "overview_masks", "scales", "offsets"}

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasterloom.errors import Unreadable
-from rasterloom.raster.arrow import ext_array, header_from_row, metadata_array
+from rasterloom.raster.arrow import ext_array, metadata_array
 from rasterloom.raster.header import Header
+from rasterloom.raster.rows import header_from_row
 from rasterloom.raster.tiff import Buffer, NeedMore, read_header
 from tests.raster.corpus import build
 

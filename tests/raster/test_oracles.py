@@ -15,10 +15,11 @@ from rasterio.enums import MaskFlags
 from rasterio.windows import Window as GdalWindow
 
 from rasterloom.errors import Unreadable
-from rasterloom.raster.arrow import ext_array, header_from_row, metadata_array
+from rasterloom.raster.arrow import ext_array, metadata_array
 from rasterloom.raster.decode import read_window
 from rasterloom.raster.fallback import SparseFile, read_header_with_tifffile
 from rasterloom.raster.header import Header, Level
+from rasterloom.raster.rows import header_from_row
 from rasterloom.raster.tiff import Buffer
 from rasterloom.raster.tiles import Span, Window, whole
 

@@ -180,4 +180,4 @@ def test_every_life_ends_as_a_fresh_build() -> None:
 
 @pytest.mark.slow
 def test_many_long_lives_end_as_a_fresh_build() -> None:
-    run_state_machine_as_test(Life, settings=lives(150, 30))
+    run_state_machine_as_test(Life, settings=lives(24, 20))

@@ -213,7 +213,8 @@ def test_every_point_of_the_area_has_one_owner(plan: Plan, across: float, up: fl
     assert box is not None
     width = box.east - box.west + (360 if box.west > box.east else 0)
     lon = box.west + across * width
-    lon = min(lon, box.east) if box.west < box.east else (lon - 360 if lon > 180 else lon)
+    lon = lon - 360 if box.west > box.east and lon > 180 else lon
+    lon = min(lon, box.east) if lon < box.west or box.west < box.east else lon
     lat = min(box.north, box.south + up * (box.north - box.south))
     shuffled = random.sample(plan.shards, len(plan.shards))
     owners = [shard for shard in shuffled if owns(plan.question, plan.shards, shard, instant, (lon, lat, lon, lat))]
