@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import os
+import random
+import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -20,11 +22,13 @@ from pyarrow import fs
 from rasterloom.access.files import Entry, Occupied, Workspace, checked
 from rasterloom.access.ranges import ObjectFiles
 from rasterloom.access.translate import translated
-from rasterloom.errors import SpecError
+from rasterloom.errors import SpecError, Unavailable, Unreadable
 
 _WRITE_BUFFER = 8 * 1024 * 1024
 """Bytes of one uploaded part; S3 allows no part below 5 MiB but the last."""
 _DELETE_BATCH = 500
+_TRIES = 5
+T = TypeVar("T")
 
 
 class BucketWorkspace(Workspace):
@@ -44,15 +48,12 @@ class BucketWorkspace(Workspace):
         checked(key)
 
     def read(self, key: str) -> bytes | None:
-        with translated(self._name(key)):
-            try:
-                return bytes(obstore.get(self.store, checked(key)).bytes())
-            except FileNotFoundError:
-                return None
+        checked(key)
+        return self._patiently(key, lambda: bytes(obstore.get(self.store, key).bytes()))
 
     def write(self, key: str, data: bytes) -> None:
-        with translated(self._name(key)):
-            obstore.put(self.store, checked(key), data)
+        checked(key)
+        self._patiently(key, lambda: obstore.put(self.store, key, data))
 
     def create(self, key: str, data: bytes) -> None:
         """Occupied may be our own earlier answer that was lost: read back."""
@@ -81,7 +82,7 @@ class BucketWorkspace(Workspace):
             try:
                 obstore.put(self.store, checked(key), data, mode="create", use_multipart=False)
             except AlreadyExistsError as error:
-                raise Occupied(f"{self._name(key)} exists") from error
+                raise Occupied(f"{self.uri}/{key} exists") from error
 
     @contextmanager
     def open_writer(self, key: str) -> Generator[BinaryIO]:
@@ -92,23 +93,19 @@ class BucketWorkspace(Workspace):
             writer.close()
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        with translated(self._name(prefix)):
-            pages = obstore.list(self.store, f"{checked(prefix)}/" if prefix else None)
-            found = [meta for page in pages for meta in page]
+        below = f"{checked(prefix)}/" if prefix else None
+        found = self._patiently(prefix, lambda: [meta for page in obstore.list(self.store, below) for meta in page]) or []
         for meta in sorted(found, key=lambda meta: meta["path"]):
             yield Entry(key=meta["path"], size=meta["size"], modified=meta["last_modified"])
 
     def children(self, prefix: str = "") -> list[str]:
-        with translated(self._name(prefix)):
-            listing = obstore.list_with_delimiter(self.store, f"{checked(prefix)}/" if prefix else None)
-        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in listing["common_prefixes"])
+        below = f"{checked(prefix)}/" if prefix else None
+        found = self._patiently(prefix, lambda: obstore.list_with_delimiter(self.store, below)["common_prefixes"]) or []
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def size(self, key: str) -> int | None:
-        with translated(self._name(key)):
-            try:
-                return obstore.head(self.store, checked(key))["size"]
-            except FileNotFoundError:
-                return None
+        checked(key)
+        return self._patiently(key, lambda: obstore.head(self.store, key)["size"])
 
     def delete(self, prefix: str) -> int:
         keys = [entry.key for entry in self.list(checked(prefix))]
@@ -132,8 +129,25 @@ class BucketWorkspace(Workspace):
     def path_of(self, key: str) -> str:
         return checked(key) if key else ""
 
+    def _patiently(self, key: str, call: Callable[[], T]) -> T | None:
+        """More tries of a call that may be repeated: obstore gives up when a body breaks off. None where there is no such object."""
+        for attempt in range(_TRIES):
+            try:
+                with translated(self._name(key)):
+                    return call()
+            except Unreadable as error:
+                if error.reason == "missing":
+                    return None
+                raise
+            except Unavailable:
+                if attempt == _TRIES - 1:
+                    raise
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))
+        return None
+
     def _name(self, key: str) -> str:
-        return f"{self.uri}/{key}"
+        """As it stands after `could not`."""
+        return f"use {self.uri}/{key}"
 
 
 class _Upload(io.RawIOBase):
