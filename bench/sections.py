@@ -16,7 +16,6 @@ HEADER_SIDES: Mapping[str, tuple[str, float, dict[str, Any]]] = {
     "rasteret": ("rasteret", 0.25, {}),
     "rasterio": ("rasterio", 0.2, {"tables": True}),
     "rasterio-open": ("rasterio", 0.2, {"tables": False}),
-    "rasterio-as-installed": ("rasterio", 0.005, {"tables": True, "tuned": False}),
     "rasterio-libertiff-open": ("rasterio", 0.2, {"tables": False, "driver": "LIBERTIFF"}),
 }
 """Name -> side, share of the headers that it is given (the slow ones get fewer), and what is said to it."""

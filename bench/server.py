@@ -27,7 +27,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import scenes
 
 HOST = "127.0.0.1"
-REASONS = {200: "OK", 206: "Partial Content", 404: "Not Found", 416: "Range Not Satisfiable"}
+REASONS = {200: "OK", 206: "Partial Content", 404: "Not Found", 413: "Content Too Large", 416: "Range Not Satisfiable"}
+LARGEST_WHOLE = 64 << 20
+"""Bytes of a file that is sent without a Range: a hundred whole files at once would not fit in memory."""
 
 
 @dataclass
@@ -115,6 +117,8 @@ def serve_file(state: State, request: Request) -> Answer:
     if request.method == "HEAD":
         return Answer(200, b"", "image/tiff", headers, length=file.size)
     if "range" not in request.headers:
+        if file.size > LARGEST_WHOLE:
+            return Answer(413, b"", headers=headers)
         return Answer(200, _slice(file, 0, file.size), "image/tiff", headers)
     first, _, last = request.headers["range"].removeprefix("bytes=").partition("-")
     start = int(first) if first else max(0, file.size - int(last))
