@@ -54,11 +54,15 @@ class Tally:
             kept=0,
             disagreeing=self.disagreeing,
             duplicates=0,
-            failures=tuple(self.failures),
+            failures=tuple(sorted(self.failures, key=_place)),  # in whatever order the server and the split gave them
             types=self.types,
             traffic=self.traffic,
             pages=self.pages,
         )
+
+
+def _place(failure: Failure) -> tuple[str, str, str, str]:
+    return failure.item_id, failure.band, failure.stage, failure.reason
 
 
 @dataclass(frozen=True, slots=True)
