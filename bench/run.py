@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import sections
@@ -62,9 +63,12 @@ def _speed(other: str) -> Callable[[dict[str, Any]], float | None]:
 
 
 def _prefect_share(results: dict[str, Any]) -> float | None:
-    """By the fastest run of each: what else the machine does can only add."""
-    plain, flow = _build(results, "plain", "wall_s_min"), _build(results, "flow", "wall_s_min")
-    return None if plain is None or flow is None else max(0.0, 1 - plain / flow)
+    """Median over the repeats: the two builds of a repeat follow each other, so that they meet the same machine."""
+    walls: dict[int, dict[str, float]] = {}
+    for run in results.get("builds", {}).get("runs", []):
+        walls.setdefault(run["repeat"], {})[run["side"]] = run["wall_s"]
+    pairs = [(wall["plain"], wall["flow"]) for wall in walls.values() if "plain" in wall and "flow" in wall]
+    return max(0.0, median(1 - plain / flow for plain, flow in pairs)) if pairs else None
 
 
 def _corpus_over(results: dict[str, Any]) -> float | None:
