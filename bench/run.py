@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import sections
@@ -58,17 +57,14 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 
 
 def _speed(other: str) -> Callable[[dict[str, Any]], float | None]:
-    """By the fastest run of each: what else the machine does can only slow a side down."""
-    return lambda r: _ratio(_header(r, "rasterloom", "headers_per_s_max"), _header(r, other, "headers_per_s_max"))
+    """Of the medians; the fastest runs stand beside them in the summary."""
+    return lambda r: _ratio(_header(r, "rasterloom", "headers_per_s"), _header(r, other, "headers_per_s"))
 
 
 def _prefect_share(results: dict[str, Any]) -> float | None:
-    """Median over the repeats: the two builds of a repeat follow each other, so that they meet the same machine."""
-    walls: dict[int, dict[str, float]] = {}
-    for run in results.get("builds", {}).get("runs", []):
-        walls.setdefault(run["repeat"], {})[run["side"]] = run["wall_s"]
-    pairs = [(wall["plain"], wall["flow"]) for wall in walls.values() if "plain" in wall and "flow" in wall]
-    return max(0.0, median(1 - plain / flow for plain, flow in pairs)) if pairs else None
+    """Of the medians; negative where the flow was the faster one, which says that the machine was too busy to tell."""
+    plain, flow = _build(results, "plain", "wall_s"), _build(results, "flow", "wall_s")
+    return None if plain is None or flow is None else 1 - plain / flow
 
 
 def _corpus_over(results: dict[str, Any]) -> float | None:
