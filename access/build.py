@@ -15,11 +15,11 @@ from rasterloom.access.searching import found_scenes
 from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.access.staging import (
     CACHE,
-    batch_stands,
     find_batch_ref,
     needs_retry,
     read_items,
     read_search,
+    read_whole,
     search_is_whole,
     search_key,
     write_batch,
@@ -129,7 +129,7 @@ def search_ref_is_whole(mapping: Mapping[str, Any]) -> bool:
 def batch_ref_is_whole(mapping: Mapping[str, Any]) -> bool:
     """Whether a remembered BatchRef, as JSON, may be used again: its file is unchanged and no failure of it is worth another try."""
     ref = from_json(BatchRef, mapping)
-    return not needs_retry(ref) and batch_stands(_workspace_of(ref.uri), ref)
+    return not needs_retry(ref) and read_whole(_workspace_of(ref.uri), ref.uri, ref.sha256) is not None
 
 
 def _workspace_of(uri: str) -> Workspace:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import pyarrow as pa
 import pytest
 from prefect import flow, task
 from prefect.results import get_default_result_storage
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from rasterloom.access.job import Job
+from rasterloom.access.records import assemble
 from rasterloom.access.staging import write_batch, write_search
 from rasterloom.access.values import BatchRef, Failure, ItemsRef, SearchRef, Traffic
 from rasterloom.access.workspace import open_workspace
@@ -27,6 +27,7 @@ from rasterloom.specs.loader import spec_from
 from rasterloom.specs.plan import make_plan
 from rasterloom.tasks.policies import UNAVAILABLE_ONLY, ArtifactRefSerializer, ContentKey, RecordRefused, references_only
 from rasterloom.tasks.steps import index_digest, search_digest
+from tests.access.building import BANDS, scene
 
 SPEC = {"version": 1, "name": "keys", "dataset": "earthsearch/sentinel-2-l2a", "bbox": [-3.9, 40.3, -3.5, 40.6], "dates": "2024-06"}
 ITEMS = ItemsRef(uri="items", sha256="0" * 64, scenes=2, assets=4)
@@ -90,7 +91,7 @@ def test_an_open_window_has_no_key() -> None:
 
 
 def staged(workspace: Path, draft: BatchRef = DRAFT) -> BatchRef:
-    return write_batch(open_workspace(str(workspace)), ITEMS, pa.table({"id": ["a", "b"]}), draft)
+    return write_batch(open_workspace(str(workspace)), ITEMS, assemble([scene(1), scene(2)], {}, BANDS), draft)
 
 
 def records_file(workspace: Path) -> Path:
