@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rasterloom.access.items import answers, scene_of
+from rasterloom.access.items import answers, scene_of, still_answers
 from rasterloom.access.job import Job
 from rasterloom.access.parentrows import Parent
 from rasterloom.access.records import joined
@@ -53,14 +53,9 @@ def known_carried(parent: Parent, selection: Selection, job: Job) -> Carried:
     if not parent.commit.carried or job.effort.deleted == "drop":
         return Carried()
     lines = [scene for items in parent.commit.carried for scene in parent.lines(items)]
-    known = [scene for scene in lines if answers(scene, _as_item(scene), job.plan.question)]
+    known = [scene for scene in lines if still_answers(scene, job.plan.question)]
     found, _ = selection.look_up(_hashes([scene.id for scene in known]))
     return carry(parent, [scene for scene, again in zip(known, found.tolist(), strict=True) if not again], job)
-
-
-def _as_item(scene: Scene) -> dict[str, Any]:
-    """As much of the item as a question may ask for."""
-    return {"id": scene.id, "collection": scene.collection, "properties": scene.properties}
 
 
 def carry(parent: Parent, scenes: Sequence[Scene], job: Job) -> Carried:

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from rasterloom.access.commits import Commit, collection_ref, latest
 from rasterloom.access.failures import remembered
 from rasterloom.access.files import Workspace
-from rasterloom.access.items import answers
+from rasterloom.access.items import still_answers
 from rasterloom.access.job import Job
 from rasterloom.access.opening import open_collection
 from rasterloom.access.publish import publish
@@ -134,8 +134,7 @@ class _Derivation:
         """The scenes of the parent's searches that answer the question, in the order of a search, with the question's bands alone."""
         for scene in self._scenes():
             self._looked_at += 1
-            item = {"id": scene.id, "collection": scene.collection, "properties": scene.properties}
-            if answers(scene, item, self._question):
+            if still_answers(scene, self._question):
                 assets = {asset.band: asset for asset in scene.assets}
                 yield replace(scene, assets=tuple(assets[band] for band in self._bands if band in assets))
 

@@ -13,7 +13,7 @@ from rasterloom.access.batches import missing_hrefs
 from rasterloom.access.build import known_search
 from rasterloom.access.commits import Commit, latest
 from rasterloom.access.decide import Decision
-from rasterloom.access.items import answers
+from rasterloom.access.items import still_answers
 from rasterloom.access.job import Job
 from rasterloom.access.scenes import group_of
 from rasterloom.access.searching import found_scenes
@@ -100,7 +100,7 @@ class _Look:
         """Scenes of the committed version that the searches should have found, without those that others of their group replace."""
         question = self._job.plan.question
         missing = [scene for name, scene in self._committed.items() if name not in self._found]
-        answering = [scene for scene in missing if answers(scene, _item(scene), question)]
+        answering = [scene for scene in missing if still_answers(scene, question)]
         return [scene for scene in answering if question.dedupe is None or group_of(scene, question.dedupe) not in self._groups]
 
     @contextmanager
@@ -144,7 +144,3 @@ class _Batches:
 
     pages: int
     batches: Iterator[Sequence[Scene]]
-
-
-def _item(scene: Scene) -> dict[str, object]:
-    return {"id": scene.id, "collection": scene.collection, "properties": scene.properties}

@@ -52,6 +52,11 @@ def answers(scene: Scene, item: Mapping[str, Any], question: Question) -> bool:
     )
 
 
+def still_answers(scene: Scene, question: Question) -> bool:
+    """As `answers`, for a scene out of a committed version: it keeps as much of its item as a question may ask for."""
+    return answers(scene, {"id": scene.id, "collection": scene.collection, "properties": scene.properties}, question)
+
+
 def _id_of(item: Any) -> str:
     if not isinstance(item, dict):
         raise _wrong("bad-item", "a feature is not an object")

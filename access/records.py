@@ -20,7 +20,6 @@ ASSET = pa.struct([("href", pa.string()), ("band_index", pa.int64())])
 BBOX = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
 PROPERTIES = "properties"
 """JSON text of the STAC properties: only in staged records, never in a collection."""
-LEADING = ("id", "datetime", "geometry", "bbox", "assets")
 _EPSG = re.compile(r"EPSG:(\d+)", re.IGNORECASE)
 
 Headers = Mapping[tuple[int, str], Header]
