@@ -15,7 +15,7 @@ from rasterloom.access.records import joined
 from rasterloom.access.scenes import group_of
 from rasterloom.access.secrets import Secrets
 from rasterloom.access.selection import Selection, partition_of
-from rasterloom.access.stac import search_ids
+from rasterloom.access.sources import search_ids
 from rasterloom.access.staging import find_batch_ref, id_key, read_items, stamp_of, write_batch, write_items
 from rasterloom.access.values import BatchRef, ItemsRef, Scene, SearchRef, Traffic
 from rasterloom.raster.properties import summarise

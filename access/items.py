@@ -19,7 +19,7 @@ from rasterloom.access.queries import matches
 from rasterloom.access.translate import failure_of
 from rasterloom.access.values import Asset, Failure, Scene
 from rasterloom.errors import Unreadable
-from rasterloom.specs.question import Band, Interval, Question
+from rasterloom.specs.question import Band, Interval, Question, Source, TableSource
 
 LONGEST_ID = 512
 DEEPEST = 32
@@ -45,11 +45,16 @@ def scene_of(item: Any, question: Question) -> tuple[Scene | None, tuple[Failure
 def answers(scene: Scene, item: Mapping[str, Any], question: Question) -> bool:
     """Whether a scene really answers the question: collection, dates, `query` and area are applied again, exactly."""
     return (
-        scene.collection == question.source.collection
+        _belongs(scene, question.source)
         and _in_dates(scene, question.dates)
         and matches(question.query, item)
         and _in_area(scene, question)
     )
+
+
+def _belongs(scene: Scene, source: Source) -> bool:
+    """A table says with `data_source` what rows without a collection belong to; elsewhere only the named collection is asked for."""
+    return isinstance(source, TableSource) or source.collection in (None, scene.collection)
 
 
 def still_answers(scene: Scene, question: Question) -> bool:
@@ -83,7 +88,7 @@ def _scene(item: dict[str, Any], scene_id: str, question: Question) -> tuple[Sce
     updated = properties.get("updated")
     scene = Scene(
         id=scene_id,
-        collection=collection or question.source.collection,
+        collection=collection or question.source.collection or "",
         datetime=_instant_of(properties),
         geometry=shapely.to_wkb(geometry),
         bbox=bounds or bounds_of_geometry(geometry),
@@ -144,7 +149,7 @@ def _area(question: Question) -> BaseGeometry | None:
 def _assets_of(item: Mapping[str, Any], scene_id: str, question: Question) -> tuple[tuple[Asset, ...], tuple[Failure, ...]]:
     found = item.get("assets")
     assets: Mapping[str, Any] = found if isinstance(found, dict) else {}
-    base = address_of(item, question.source.url, question.source.collection)
+    base = address_of(item, question.source.address, question.source.collection or "")
     kept: list[Asset] = []
     failures: list[Failure] = []
     for band in question.bands:

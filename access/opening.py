@@ -17,6 +17,7 @@ from rasterloom.access.heartbeat import is_fresh
 from rasterloom.access.snapshots import checked_snapshot, history
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
+from rasterloom.specs.identity import source_from_json
 
 _AT_WORK = timedelta(minutes=5)
 """A heartbeat that is older is that of a killed run."""
@@ -38,8 +39,8 @@ class Opened:
 
     @property
     def source(self) -> str | None:
-        """URL of the catalog that gave the hrefs, where our own commit says it; nobody else's files are believed in that."""
-        return self.commit.question.get("source", {}).get("url") if self.commit else None
+        """Address of the catalog that gave the hrefs, where our own commit says it; nobody else's files are believed in that."""
+        return source_from_json(self.commit.question["source"]).address if self.commit else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

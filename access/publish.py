@@ -123,7 +123,7 @@ class _Run:
         verify_listing(workspace, home, written.files)
         seen = check_version(workspace, home, written.files, question=job.plan.question, effort=job.effort, parent=newest)
         failures = merged(self.found.failures, remembered(workspace, job.plan.name, newest), datetime.now(UTC))
-        table = failures_table(failures, run_id=job.run_id, collection=job.plan.question.source.collection)
+        table = failures_table(failures, run_id=job.run_id, collection=job.plan.question.source.collection or "")
         draft = self._draft(directory, made, written, seen)
         if table is None:
             return Staged(draft, None)
@@ -221,7 +221,7 @@ def software() -> dict[str, str]:
 
 def about(job: Job) -> dict[str, str]:
     """Schema metadata that every version of one question has: a file that is linked from an older version says the same of it."""
-    source = str(job.spec.get("dataset") or job.plan.question.source.collection)
+    source = str(job.spec.get("dataset") or job.plan.question.source.collection or "")
     return {
         "name": job.plan.name,
         "description": str(job.spec.get("description") or f"STAC collection indexed from {source}"),

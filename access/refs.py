@@ -14,12 +14,16 @@ from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 def to_json(value: Any) -> Any:
     """JSON value of a dataclass, or of anything that its fields may hold."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if is_dataclass(kind):
+        return {name: to_json(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
@@ -27,6 +31,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in cast("Sequence[Any]", value)]
     return value
+
+
+@cache
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
 
 
 def from_json(cls: type[T], mapping: Mapping[str, Any]) -> T:
@@ -39,7 +48,7 @@ def _decoder(hint: Any) -> Callable[[Any], Any]:
     """Function that turns a JSON value into a value of the annotated type."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return _optional([part for part in get_args(hint) if part is not type(None)])
+        return _either([part for part in get_args(hint) if part is not type(None)])
     if isinstance(hint, type) and is_dataclass(hint):
         return _record(hint)
     if origin is tuple:
@@ -53,7 +62,11 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _optional(parts: Sequence[Any]) -> Callable[[Any], Any]:
+def _either(parts: Sequence[Any]) -> Callable[[Any], Any]:
+    """One type or None; or one of several records, told apart by their field `kind`."""
+    if len(parts) > 1 and all(is_dataclass(part) for part in parts):
+        kinds = {field.default: _decoder(part) for part in parts for field in fields(part) if field.name == "kind"}
+        return lambda value: kinds[value["kind"]](value)
     inner = _decoder(parts[0]) if len(parts) == 1 else _same
     return lambda value: None if value is None else inner(value)
 

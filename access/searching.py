@@ -12,10 +12,11 @@ import shapely
 from rasterloom.access.footprints import area_of, meets
 from rasterloom.access.items import answers, scene_of
 from rasterloom.access.job import Job
+from rasterloom.access.pages import Page
 from rasterloom.access.scenes import Spool
 from rasterloom.access.secrets import Secrets
+from rasterloom.access.sources import search
 from rasterloom.access.split import MOST_ITEMS, Part, halves
-from rasterloom.access.stac import Page, search
 from rasterloom.access.staging import scenes_per_batch
 from rasterloom.access.values import Failure, Scene, SearchRef, Traffic
 from rasterloom.raster.properties import merge, summarise

@@ -18,6 +18,7 @@ from pystac_client.errors import ClientTypeError
 from pystac_client.stac_api_io import StacApiIO
 
 from rasterloom.access.http import Ask, MethodRefused, Web
+from rasterloom.access.pages import Page
 from rasterloom.access.secrets import Secrets, resolved
 from rasterloom.errors import SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
@@ -31,28 +32,13 @@ SLACK = 10
 """Pages more than `numberMatched` explains, and empty pages in a row, before a search counts as endless."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of a search as the server gave it."""
-
-    items: list[dict[str, Any]]
-    matched: int | None
-    """`numberMatched` of the whole search, where the server says it and one search covers the shard."""
-    bytes: int
-    requests: int
-    """Requests that it took, retries included; the landing page counts to the first."""
-    duplicates: int
-    """Items of this page whose id an earlier item of the shard had."""
-
-
 def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
     """All pages of one shard. The caller drops duplicates and what does not answer the question.
 
     Raises `SpecError` (no such API, collection or query), `AccessDenied`, `Unavailable` (also where fewer items came than the server
     counted, twice), `Unreadable` (`paging-loop`, `foreign-host`, `not-json`, `not-stac`, ...).
     """
-    web = Web(question.source.url, headers=resolved(effort.headers, secrets), retries=effort.retries, timeout=effort.timeout)
-    service = open_service(web, question.source.url, effort)
+    service = _service(question, effort, secrets)
     boxes = _boxes(question, shard)
     seen: set[str] = set()
     for box in boxes:
@@ -62,12 +48,16 @@ def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets
 
 def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
     """The items of these ids that the source still has, whatever else of them changed. Raises as `search`."""
-    web = Web(question.source.url, headers=resolved(effort.headers, secrets), retries=effort.retries, timeout=effort.timeout)
-    service = open_service(web, question.source.url, effort)
+    service = _service(question, effort, secrets)
     for start in range(0, len(ids), IDS_AT_ONCE):
         some = list(ids[start : start + IDS_AT_ONCE])
         body = {"collections": [question.source.collection], "ids": some, "limit": len(some)}
         yield from _Walk(service, body, set()).pages()
+
+
+def _service(question: Question, effort: Effort, secrets: Secrets) -> Service:
+    url = question.source.address
+    return open_service(Web(url, headers=resolved(effort.headers, secrets), retries=effort.retries, timeout=effort.timeout), url, effort)
 
 
 @dataclass(slots=True)

@@ -53,7 +53,7 @@ def _text(made: Plan, decision: Decision, workspace: str, found: Forecast | None
         "differs in": "\n".join(decision.differences),
         "workspace": workspace,
         "committed": f"version {decision.ref.version}, {decision.ref.rows:,} scenes, {decision.ref.uri}" if decision.ref else "",
-        "source": f"{made.question.source.collection} of {made.question.source.url}",
+        "source": " of ".join(filter(None, (made.question.source.collection, made.question.source.address))),
         "bands": ", ".join(band.code for band in made.question.bands),
         "searches": f"{len(decision.shards):,}: " + ", ".join(f"{count:,} {_STATES[state]}" for state, count in sorted(states.items())),
         "found": _found(found) if found and found.shards else "",

@@ -50,7 +50,7 @@ def _kind(old: Question, new: Question, differing: tuple[str, ...]) -> Kind:
 
 def _is_part(part: Question, whole: Question) -> bool:
     return (
-        (part.source, part.href, part.dedupe) == (whole.source, whole.href, whole.dedupe)
+        (part.source, part.href, part.dedupe, part.filter) == (whole.source, whole.href, whole.dedupe, whole.filter)
         and set(part.bands) <= set(whole.bands)
         and holds_interval(whole.dates, part.dates)
         and _implies(part.query, whole.query)

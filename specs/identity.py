@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, cast
 
-from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question, StacSource
+from rasterloom.specs.question import Band, Box, CatalogSource, CopySource, Dedupe, Interval, Question, Source, StacSource, TableSource
 
 _EXACT = 2**53
+_TEXTS = ("query", "filter", "intersects")
+"""Fields of a question that hold canonical JSON."""
+_SOURCES = {"stac": StacSource, "catalog": CatalogSource, "table": TableSource, "collection": CopySource}
 
 
 def canonical_json(value: Any) -> str:
@@ -50,9 +53,9 @@ def fingerprint(question: Question) -> str:
 
 
 def question_to_json(question: Question) -> dict[str, Any]:
-    """JSON mapping with every field of the question, `query` and `intersects` as JSON values rather than text."""
+    """JSON mapping with every field of the question, `query`, `filter` and `intersects` as JSON values rather than text."""
     mapping = cast(dict[str, Any], _plain(question))
-    for key in ("query", "intersects"):
+    for key in _TEXTS:
         mapping[key] = None if mapping[key] is None else json.loads(mapping[key])
     return mapping
 
@@ -61,15 +64,21 @@ def question_from_json(mapping: Mapping[str, Any]) -> Question:
     """Inverse of `question_to_json`. Raises KeyError or TypeError where a field is missing or unknown."""
     box, dates, dedupe = mapping["bbox"], mapping["dates"], mapping["dedupe"]
     fields_of: dict[str, Any] = dict(mapping) | {
-        "source": StacSource(**mapping["source"]),
+        "source": source_from_json(mapping["source"]),
         "bbox": None if box is None else box_from_json(box),
-        "intersects": None if mapping["intersects"] is None else canonical_json(mapping["intersects"]),
         "dates": interval_from_json(dates),
-        "query": None if mapping["query"] is None else canonical_json(mapping["query"]),
+        **{key: None if mapping[key] is None else canonical_json(mapping[key]) for key in _TEXTS},
         "bands": tuple(Band(**band) for band in mapping["bands"]),
         "dedupe": None if dedupe is None else Dedupe(key=tuple(dedupe["key"]), order_by=tuple(dedupe["order_by"])),
     }
     return Question(**fields_of)
+
+
+def source_from_json(mapping: Mapping[str, Any]) -> Source:
+    """Inverse of `to_json` for the source of a question. Raises KeyError or TypeError where a field is missing or unknown."""
+    given: dict[str, Any] = dict(mapping)
+    given |= {key: tuple((old, new) for old, new in given[key]) for key in ("column_map", "url_rewrite") if key in given}
+    return _SOURCES[given["kind"]](**given)
 
 
 def box_from_json(mapping: Mapping[str, Any]) -> Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from rasterloom.errors import Problem, SpecError
+from rasterloom.specs.kinds import NAME
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.problems import problems
 from rasterloom.specs.wrong import shown
@@ -115,7 +117,18 @@ def _validated(document: Document, *, file: str, root: Path | None) -> Collectio
     mapping = cast(dict[str, Any], value)
     if isinstance(mapping.get("intersects"), str):
         mapping = mapping | {"intersects": _geojson(mapping["intersects"], document, file=file, root=root)}
-    return CollectionSpec.model_validate(mapping)
+    return CollectionSpec.model_validate(mapping if root is None else mapping | _anchored(mapping, root))
+
+
+def _anchored(mapping: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Sources with the paths that they name seen from the directory of the spec: where the work runs, another one is current."""
+    found: dict[str, Any] = {}
+    for key, place in (("catalog", "path"), ("table", "uri"), ("collection", "uri")):
+        section = mapping.get(key)
+        text = cast(dict[str, Any], section).get(place) if isinstance(section, dict) else None
+        if isinstance(text, str) and text and "://" not in text and not (key == "collection" and NAME.fullmatch(text)):
+            found[key] = cast(dict[str, Any], section) | {place: os.path.join(root.resolve(), os.path.expanduser(text))}
+    return found
 
 
 def _geojson(name: str, document: Document, *, file: str, root: Path | None) -> Any:

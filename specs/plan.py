@@ -15,7 +15,7 @@ from rasterloom.specs.dates import interval_text
 from rasterloom.specs.durations import Duration, parse_duration
 from rasterloom.specs.identity import box_from_json, digest, fingerprint, interval_from_json, to_json
 from rasterloom.specs.model import CollectionSpec
-from rasterloom.specs.question import Box, Interval, Plan, Question, Shard
+from rasterloom.specs.question import Box, CopySource, Interval, Plan, Question, Shard, StacSource
 from rasterloom.specs.resolve import resolve
 
 MAX_SHARDS = 10_000
@@ -37,11 +37,13 @@ def make_plan(spec: CollectionSpec, *, now: datetime) -> Plan:
     question, now = resolve(spec), now.astimezone(UTC)
     lookback = _lookback(spec, question)
     step = parse_duration(spec.split.time) if spec.split and spec.split.time else _default_step(question)
+    settles = isinstance(question.source, StacSource) or (isinstance(question.source, CopySource) and question.source.snapshot is not None)
     cells = _cells(question, spec.split.space.grid) if spec.split and spec.split.space else [None]
     dates = [question.dates] if step is None else _windows(question.dates, step, now, limit=MAX_SHARDS // len(cells))
     pairs = [(window, cell) for window in dates for cell in cells]
     shards = tuple(
-        Shard(index=index, dates=window, cell=cell, closed=_is_closed(window, lookback, now)) for index, (window, cell) in enumerate(pairs)
+        Shard(index=index, dates=window, cell=cell, closed=settles and _is_closed(window, lookback, now))
+        for index, (window, cell) in enumerate(pairs)
     )
     return Plan(name=spec.name, question=question, fingerprint=fingerprint(question), shards=shards, now=now)
 
@@ -62,6 +64,7 @@ def shard_key(question: Question, shard: Shard) -> str:
         "last": shard.dates.end == question.dates.end,
         "cell": shard.cell,
         "query": question.query,
+        "filter": question.filter,
         "bands": question.bands,
         "dedupe": question.dedupe,
         "href": question.href,
@@ -141,6 +144,9 @@ def _is_closed(window: Interval, lookback: Duration, now: datetime) -> bool:
 
 
 def _default_step(question: Question) -> Duration | None:
+    """None: one window. A file is read whole in one go, and may change at any time."""
+    if not isinstance(question.source, StacSource):
+        return None
     start, end = question.dates.start, question.dates.end
     short = start is not None and end is not None and end - start <= _WHOLE
     return None if short else _MONTHLY

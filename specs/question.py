@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +43,79 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StacSource:
+    """Any STAC API."""
+
+    kind: Literal["stac"] = "stac"
     url: str
     """Landing page of the API, without a trailing slash."""
     collection: str
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogSource:
+    """A static STAC catalog."""
+
+    kind: Literal["catalog"] = "catalog"
+    path: str
+    """Absolute path or URL of its root document."""
+    collection: str | None
+    """Only this collection of it."""
+
+    @property
+    def address(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSource:
+    """A Parquet index, or a callable that gives an Arrow table. Exactly one of `uri` and `object`."""
+
+    kind: Literal["table"] = "table"
+    uri: str | None
+    """Absolute path, glob or URL."""
+    object: str | None
+    """`pkg.module:callable`."""
+    params: str | None
+    """Canonical JSON of its arguments."""
+    collection: str | None
+    """What rows without a collection of their own belong to."""
+    column_map: tuple[tuple[str, str], ...]
+    """(column of the table, column of the collection), sorted."""
+    href_column: str | None
+    url_rewrite: tuple[tuple[str, str], ...]
+    """(prefix, prefix that takes its place), sorted."""
+    enrich: bool
+    """Whether the headers of the files are read."""
+
+    @property
+    def address(self) -> str:
+        return self.uri or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopySource:
+    """An existing collection, as the start of a narrower one."""
+
+    kind: Literal["collection"] = "collection"
+    uri: str
+    """Its name in the workspace, an absolute path or a URL."""
+    snapshot: int | None
+    """Number of the commit; None is the newest."""
+
+    @property
+    def address(self) -> str:
+        return self.uri
+
+    @property
+    def collection(self) -> None:
+        """Its scenes know theirs."""
+
+
+Source = StacSource | CatalogSource | TableSource | CopySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +128,15 @@ class Dedupe:
 class Question:
     """The resolved question: datasets looked up, defaults spelled out. Equal questions give equal collections."""
 
-    source: StacSource
+    source: Source
     bbox: Box | None
     intersects: str | None
     """Canonical GeoJSON geometry text, or None. Never together with `bbox`."""
     dates: Interval
     query: str | None
     """Canonical JSON of the STAC `query` object, or None."""
+    filter: str | None = None
+    """Canonical CQL2-JSON, or None."""
     bands: tuple[Band, ...]
     dedupe: Dedupe | None
     href: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from rasterloom.errors import Problem, SpecError
 from rasterloom.specs import catalog
@@ -14,7 +14,8 @@ from rasterloom.specs.durations import parse_duration
 from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.identity import canonical_json
 from rasterloom.specs.model import CollectionSpec
-from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question, StacSource
+from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question
+from rasterloom.specs.sources import landing_page, source_of
 
 _LATER = "this version cannot do it yet"
 
@@ -27,7 +28,7 @@ def resolve(spec: CollectionSpec) -> Question:
     _refuse(_unexecutable_question(spec))
     entry = _entry(spec)
     return Question(
-        source=_source(spec, entry),
+        source=source_of(spec, entry),
         bbox=None if spec.bbox is None else Box(**dict(zip(("west", "south", "east", "north"), spec.bbox, strict=True))),
         intersects=None if spec.intersects is None else canonical_json(spec.intersects),
         dates=Interval(start=None, end=None) if spec.dates is None else parse_dates(spec.dates),
@@ -103,20 +104,7 @@ def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
 def _entry(spec: CollectionSpec) -> catalog.Dataset | None:
     if spec.dataset is not None:
         return catalog.dataset(spec.dataset)
-    return catalog.match(_landing_page(spec.stac.url), spec.stac.collection) if spec.stac else None
-
-
-def _source(spec: CollectionSpec, entry: catalog.Dataset | None) -> StacSource:
-    url, collection = (spec.stac.url, spec.stac.collection) if spec.stac else (entry and entry.url, entry and entry.collection)
-    if not url or not collection:
-        raise SpecError("the spec names no STAC API", remedy="use `dataset` or `stac`")
-    return StacSource(url=_landing_page(url), collection=collection)
-
-
-def _landing_page(url: str) -> str:
-    """One spelling for one address: scheme and host in lower case, no slash at the end."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
+    return catalog.match(landing_page(spec.stac.url), spec.stac.collection) if spec.stac else None
 
 
 def _bands(spec: CollectionSpec, entry: catalog.Dataset | None) -> tuple[Band, ...]:

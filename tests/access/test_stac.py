@@ -14,8 +14,9 @@ import pytest
 
 from rasterloom.access.hosts import backoff_seconds, retry_after_seconds
 from rasterloom.access.http import depth_of, origin_of
+from rasterloom.access.pages import Page
 from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stac import Page, search
+from rasterloom.access.stac import search
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Box, Interval

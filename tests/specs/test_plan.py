@@ -139,6 +139,7 @@ def test_the_key_of_a_shard_covers_what_decides_its_scenes() -> None:
         "bbox": Box(west=0, south=0, east=8, north=9),
         "intersects": "{}",
         "query": "{}",
+        "filter": "{}",
         "bands": question.bands[:1],
         "dedupe": Dedupe(key=("grid:code",), order_by=("updated",)),
         "href": "x",

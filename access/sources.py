@@ -1,0 +1,34 @@
+"""One search, whatever the source: STAC items page by page. What a source pushes down is never the truth: callers check every item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rasterloom.access import stac
+from rasterloom.access.pages import Page
+from rasterloom.access.secrets import Secrets
+from rasterloom.errors import SpecError
+from rasterloom.specs.effort import Effort
+from rasterloom.specs.question import Question, Shard, Source, StacSource
+
+
+def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
+    """All pages of one shard. Raises as the source's own search."""
+    match question.source:
+        case StacSource():
+            return stac.search(question, shard, effort=effort, secrets=secrets)
+        case source:
+            raise _unreadable(source)
+
+
+def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
+    """The items of these ids that the source still has, whatever else of them changed. Raises as `search`."""
+    match question.source:
+        case StacSource():
+            return stac.search_ids(question, ids, effort=effort, secrets=secrets)
+        case source:
+            raise _unreadable(source)
+
+
+def _unreadable(source: Source) -> SpecError:
+    return SpecError(f"this version cannot read a source of kind {source.kind}", remedy="use `dataset` or `stac`")
