@@ -36,6 +36,10 @@ class MethodRefused(SpecError):
     """The server knows the place but not the method (405, 501): ask with the other one."""
 
 
+class NotThere(SpecError):
+    """The server has nothing at that address (404, 410)."""
+
+
 class NotJson(Unreadable):
     """The body is no JSON: worth one more try, a transport may have cut it."""
 
@@ -236,9 +240,12 @@ def _refusal(status: int, body: bytes, ask: Ask, origin: Origin) -> RasterloomEr
     message = shorten(f"{origin} answered {status} to {ask.what}{': ' + words if words else ''}")
     if status in (405, 501):
         return MethodRefused(message, remedy="set stac.method to the other method")
+    remedy = "correct stac.url, the collection or the query in the spec"
+    if status in (404, 410):
+        return NotThere(message, remedy=remedy)
     fault = fault_of_status(status)
     if fault.kind is Kind.UNREADABLE:
-        fault = Fault(Kind.SPEC, fault.reason, "correct stac.url, the collection or the query in the spec")
+        fault = Fault(Kind.SPEC, fault.reason, remedy)
     return raised(fault, message)
 
 
