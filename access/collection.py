@@ -21,8 +21,8 @@ from rasterloom.access.opening import Opened, Summary, collections_in, open_coll
 from rasterloom.access.pixels import read_arrays
 from rasterloom.access.provenance import provenance_table
 from rasterloom.access.secrets import Secrets, environment_secrets
+from rasterloom.access.shared import shared_stores
 from rasterloom.access.snapshots import history
-from rasterloom.access.stores import Stores
 from rasterloom.access.translate import translated
 from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches
 from rasterloom.errors import SpecError, Unreadable
@@ -235,7 +235,7 @@ class Collection:
             name for name in ("id", "assets", "crs", "proj:epsg", f"{band}_metadata", f"{band}_ext") if name in self.dataset.schema.names
         ]
         how = effort or self._effort
-        stores = Stores(how.auth, effort=how, secrets=secrets, source=self._opened.source)
+        stores = shared_stores(how.auth, effort=how, secrets=secrets, source=self._opened.source)
         return read_arrays(view.to_table(columns), band, shapes, stores=stores, effort=how)
 
     # elsewhere
