@@ -14,6 +14,23 @@ from rasterloom.demo.home import NAME, Home, claim
 from rasterloom.demo.scenes import make_archive
 from rasterloom.demo.server import Provider, serving
 
+SPEC = """\
+version: 1
+name: {name}
+stac: {{url: "http://127.0.0.1:9/stac", collection: c}}
+band_map: {{B02: blue}}
+bbox: [5, 43, 6, 44]
+dates: [2024-06-01, 2024-06-30]
+"""
+"""A good spec whose API does not answer."""
+
+
+def spec_file(directory: Path, *names: str, more: str = "") -> str:
+    """A file with one document for each name; `more` is added to each."""
+    path = directory / f"{'-'.join(names)}.yaml"
+    path.write_text("---\n".join(SPEC.format(name=name) + more for name in names))
+    return str(path)
+
 
 @dataclass(frozen=True)
 class Stand:

@@ -17,23 +17,9 @@ from rasterloom.cli import main as entry
 from rasterloom.cli.commands import COMMANDS
 from rasterloom.cli.main import main
 from rasterloom.errors import AccessDenied, Refused, SpecError, Unavailable, Unreadable
+from tests.cli.conftest import SPEC, spec_file
 
 HEAVY = ("prefect", "pyarrow", "obstore", "pystac_client", "matplotlib", "rich", "numpy")
-
-SPEC = """\
-version: 1
-name: {name}
-stac: {{url: "http://127.0.0.1:9/stac", collection: c}}
-band_map: {{B02: blue}}
-bbox: [5, 43, 6, 44]
-dates: [2024-06-01, 2024-06-30]
-"""
-
-
-def spec_file(directory: Path, *names: str) -> Path:
-    path = directory / f"{'-'.join(names)}.yaml"
-    path.write_text("---\n".join(SPEC.format(name=name) for name in names))
-    return path
 
 
 def program(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -60,7 +46,7 @@ def test_every_command_has_examples_and_the_shared_options(name: str, capsys: py
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["validate", "SPEC"], ["init", "-"], ["datasets"], ["schema"], ["runn"]])
 def test_light_commands_import_nothing_heavy(words: list[str], tmp_path: Path) -> None:
-    words = [str(spec_file(tmp_path, "a")) if word == "SPEC" else word for word in words]
+    words = [spec_file(tmp_path, "a") if word == "SPEC" else word for word in words]
     run = f"try: main({words!r})\nexcept SystemExit: pass"
     code = f"import sys\nfrom rasterloom.cli.main import main\n{run}\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

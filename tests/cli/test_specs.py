@@ -12,32 +12,19 @@ from rasterloom.specs.catalog import datasets
 from rasterloom.specs.loader import load_specs
 from rasterloom.specs.resolve import effort, resolve
 from rasterloom.specs.schema import json_schema
+from tests.cli.conftest import spec_file
 
-SPEC = """\
-version: 1
-name: {name}
-stac: {{url: "http://127.0.0.1:9/stac", collection: c}}
-band_map: {{B02: blue}}
-bbox: [5, 43, 6, 44]
-dates: [2024-06-01, 2024-06-30]
-"""
 RUNNABLE = [each.id for each in datasets() if each.supported]
 
 
-def written(directory: Path, *names: str, more: str = "") -> str:
-    path = directory / f"{'-'.join(names)}.yaml"
-    path.write_text("---\n".join(SPEC.format(name=name) + more for name in names))
-    return str(path)
-
-
 def test_validate_names_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    both, one = written(tmp_path, "a", "b"), written(tmp_path, "c")
+    both, one = spec_file(tmp_path, "a", "b"), spec_file(tmp_path, "c")
     assert main(["validate", both, one]) == 0
     assert capsys.readouterr().out == f"{both}: a, b: valid\n{one}: c: valid\n"
 
 
 def test_validate_checks_every_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong, good, also = written(tmp_path, "A"), written(tmp_path, "b"), written(tmp_path, "c", more="colour: red\n")
+    wrong, good, also = spec_file(tmp_path, "A"), spec_file(tmp_path, "b"), spec_file(tmp_path, "c", more="colour: red\n")
     assert main(["validate", wrong, good, also, "--json"]) == 2
     seen = capsys.readouterr()
     document = json.loads(seen.out)
@@ -49,14 +36,14 @@ def test_validate_checks_every_file(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_validate_says_what_cannot_run_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = written(tmp_path, "a", more='filter: "year = 2024"\n')
+    path = spec_file(tmp_path, "a", more='filter: "year = 2024"\n')
     assert main(["validate", path]) == 2
     assert f"{path}: filter: " in capsys.readouterr().err
 
 
 def test_one_name_in_two_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x").mkdir()
-    assert main(["validate", written(tmp_path, "a"), written(tmp_path / "x", "a")]) == 2
+    assert main(["validate", spec_file(tmp_path, "a"), spec_file(tmp_path / "x", "a")]) == 2
     assert "2 specs share the name a" in capsys.readouterr().err
 
 
