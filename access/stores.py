@@ -5,28 +5,30 @@ obstore through its sync API only (its async API can abort the interpreter at ex
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, ObjectStore, S3Store
 
+from rasterloom.access.aws import config_of
+from rasterloom.access.credentials import keys_of, known
 from rasterloom.access.hosts import PROCESS_GATES, Gate, Gates, Policy
-from rasterloom.access.secrets import Secrets, resolved
+from rasterloom.access.keys import BLOB_HOST, Grant, Keys, Place
+from rasterloom.access.leases import Lease
+from rasterloom.access.secrets import Secrets
 from rasterloom.access.translate import summary
-from rasterloom.errors import AccessDenied, SpecError, Unreadable
+from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 
 CONNECT_TIMEOUT = 10.0
-PROVIDERS = ("anonymous", "aws", "azure", "gcs")
 _MOST_STORES = 512
 """A store holds a connection pool; hrefs with a query of their own each need one."""
 _NO_RETRIES: Any = {
@@ -37,8 +39,7 @@ _NO_RETRIES: Any = {
 """obstore ignores Retry-After and retries at once: the retries are ours (`rasterloom.access.headers`)."""
 _PLAIN_HREF = re.compile(r"(https?://[a-zA-Z0-9.:-]+)/((?:\w[\w.+=,-]*/)*\w[\w.+=,-]*)", re.ASCII)
 """Origin and key of a URL in which nothing needs decoding."""
-_BLOB_HOST = ".blob.core.windows.net"
-_AWS_CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
+Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,21 @@ class Located:
     key: str
     host: str
     href: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What else a client sends to the origin of `href`, and to no target of a redirect. The store sends them already."""
+    renew: Callable[[], Located] | None = field(default=None, repr=False, compare=False)
+    """Where its credential runs out: the same object with a new one, to be asked for once after a refusal.
+
+    Raises `Unavailable` or `AccessDenied` where none can be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A store, and how it was opened."""
+
+    store: ObjectStore
+    grant: Grant
+    lease: Lease | None
 
 
 class Stores:
@@ -59,27 +75,37 @@ class Stores:
     """
 
     def __init__(self, auth: AuthRef, *, effort: Effort, secrets: Secrets, source: str | None = None, gates: Gates = PROCESS_GATES) -> None:
-        if auth.provider not in PROVIDERS:
-            raise SpecError(
-                f"auth.provider {auth.provider!r} is not supported by this version",
-                remedy=f"use one of {', '.join(PROVIDERS)}, or a dataset whose files are public",
-            )
+        known(auth)
         self._auth = auth
         self._effort = effort
         self._secrets = secrets
         self._policy = Policy(allow_private=effort.allow_private_hosts, source=source)
         self._gates = gates
-        self._lock = threading.Lock()
-        self._stores: dict[tuple[str, ...], ObjectStore] = {}
+        self._lock = threading.RLock()
+        self._stores: dict[Key, _Open] = {}
         self._origins: dict[str, Located] = {}
+        self._keys: Keys | None = None
 
     def gate(self, host: str) -> Gate:
         return self._gates.of(host)
 
+    def check(self) -> None:
+        """That the credentials of `auth` are there, before any work. Raises `AccessDenied`, `SpecError`, `Unavailable`."""
+        self.keys.check()
+
+    @property
+    def keys(self) -> Keys:
+        """Raises `AccessDenied` where a reference of `auth` stands for nothing."""
+        if self._keys is None:
+            with self._lock:
+                self._keys = self._keys or keys_of(self._auth, effort=self._effort, secrets=self._secrets)
+        return self._keys
+
     def locate(self, href: str) -> Located:
         """The store and key of an absolute href or local path.
 
-        Raises `Unreadable` (`forbidden-host`, `bad-href`), and `SpecError` or `AccessDenied` where the store cannot be set up.
+        Raises `Unreadable` (`forbidden-host`, `bad-href`); `SpecError` or `AccessDenied` where the store cannot be set up; and
+        `Unavailable` where a token for it cannot be had.
         """
         # most hrefs are plain and of an origin that was checked before: parsing them in full would cost a sixth of the whole header
         plain = _PLAIN_HREF.fullmatch(href)
@@ -105,70 +131,119 @@ class Stores:
             case _:
                 return self._file(parts, href)
 
-    def _store(self, key: tuple[str, ...], make: Callable[[], ObjectStore]) -> ObjectStore:
-        store = self._stores.get(key)
-        if store is None:
-            with self._lock:
-                # asked again under the lock: making a store reads the machine's certificates (4 ms), and all threads come here at once
-                store = self._stores.get(key)
-                if store is None:
-                    if len(self._stores) >= _MOST_STORES:
-                        self._stores.clear()
-                    store = self._stores[key] = self._made(key[1], make)
-        return store
+    def _object(self, place: Place, key: str, href: str, *, host: str, base: str = "") -> Located:
+        """`key` in the store of `place`, made once. `base` is the part of a URL that its store is for."""
+        name = (place.kind, place.host, place.container, place.endpoint, base)
+        found = self._stores.get(name)
+        if found is None:
+            found = self._opened(name, place, base)
+        if found.grant.renewing is None or found.lease is None:
+            return Located(found.store, key, host, href)
+        if place.kind == "web" and found.grant.renewing.current().number != found.lease.number:
+            # its header stands in the store
+            self._forget(name, found)
+            return self._object(place, key, href, host=host, base=base)
+        found.grant.renewing.current()  # here, in the thread that waits for it, and not in one of obstore's
+        return Located(found.store, key, host, href, found.grant.headers, partial(self._renewed, name, found, href))
 
-    def _made(self, place: str, make: Callable[[], ObjectStore]) -> ObjectStore:
+    def _opened(self, name: Key, place: Place, base: str) -> _Open:
+        grant = self.keys.grant(place)
+        lease = grant.renewing.current() if grant.renewing else None
+        with self._lock:
+            # asked again under the lock: making a store reads the machine's certificates (4 ms), and all threads come here at once
+            found = self._stores.get(name)
+            if found is None:
+                if len(self._stores) >= _MOST_STORES:
+                    self._stores.clear()
+                found = self._stores[name] = _Open(self._made(place, grant, base), grant, lease)
+        return found
+
+    def _forget(self, name: Key, opened: _Open) -> None:
+        with self._lock:
+            if self._stores.get(name) is opened:
+                del self._stores[name]
+
+    def _renewed(self, name: Key, refused: _Open, href: str) -> Located:
+        """A store has its own memory of a token: a new token needs a new store."""
+        if refused.grant.renewing is not None and refused.lease is not None:
+            refused.grant.renewing.drop(refused.lease.number)
+        self._forget(name, refused)
+        return self._located(href)
+
+    def _made(self, place: Place, grant: Grant, base: str) -> ObjectStore:
         """No request yet: what fails here are the options."""
         try:
-            return make()
+            return self._store(place, grant, base)
         except (BaseError, ValueError, TypeError) as error:
-            raise SpecError(f"access to {place} cannot be set up: {summary(error)}", remedy="correct auth in the spec") from None
+            where = base or place.host or place.container
+            raise SpecError(f"access to {where} cannot be set up: {summary(error)}", remedy="correct auth in the spec") from None
+
+    def _store(self, place: Place, grant: Grant, base: str) -> ObjectStore:
+        match place.kind:
+            case "s3":
+                return self._s3(place, grant)
+            case "gs":
+                return self._gcs(place, grant)
+            case "az":
+                return self._azure(place, grant)
+            case "web":
+                return HTTPStore.from_url(base, client_options=self._client(base, grant.headers), retry_config=_NO_RETRIES)
 
     def _web(self, parts: SplitResult, href: str) -> Located:
         if not parts.hostname:
             raise _bad_href("it names no host")
-        if self._auth.provider == "azure" and parts.hostname.endswith(_BLOB_HOST):
-            return self._blob(parts, href)
         netloc = parts.netloc.rpartition("@")[2]
+        if self.keys.is_blob(netloc.lower()):
+            return self._blob(parts, href)
         key = _plain_key(parts.path)
         # obstore encodes the key segment by segment; a path that would not survive that goes whole into the URL of the store
         base = urlunsplit((parts.scheme, netloc, "" if key else parts.path, parts.query, ""))
-        store = self._store(("web", base), lambda: HTTPStore.from_url(base, client_options=self._client(base), retry_config=_NO_RETRIES))
-        located = Located(store, key, netloc, href)
-        if key and not parts.query:
+        located = self._object(Place(kind="web", host=netloc.lower()), key, href, host=netloc, base=base)
+        if key and not parts.query and located.renew is None:
             self._origins[f"{parts.scheme}://{parts.netloc}"] = located
         return located
 
     def _blob(self, parts: SplitResult, href: str) -> Located:
-        container, _, key = unquote(parts.path).lstrip("/").partition("/")
-        return self._azure(container, (parts.hostname or "").removesuffix(_BLOB_HOST), _whole(key), href)
+        """`https://<account>.blob.core.windows.net/container/key`, or `http(s)://host/account/container/key` as emulators have it."""
+        netloc = parts.netloc.rpartition("@")[2].lower()
+        path = unquote(parts.path).lstrip("/")
+        if netloc.endswith(BLOB_HOST):
+            account, endpoint = netloc.removesuffix(BLOB_HOST), ""
+        else:
+            account, _, path = path.partition("/")
+            endpoint = f"{parts.scheme}://{netloc}/{account}"
+        container, _, key = path.partition("/")
+        return self._in_container(Place(kind="az", host=account, container=container, endpoint=endpoint), key, href)
 
     def _bucket(self, parts: SplitResult, href: str) -> Located:
         key = _after_bucket(href)
         if not parts.netloc:
             raise _bad_href("it names no bucket")
-        make = self._s3 if parts.scheme.lower() == "s3" else self._gcs
-        store = self._store((parts.scheme.lower(), parts.netloc), lambda: make(parts.netloc))
-        return Located(store, key, f"{parts.scheme}://{parts.netloc}", href)
+        kind = "s3" if parts.scheme.lower() == "s3" else "gs"
+        return self._object(Place(kind=kind, host=parts.netloc), key, href, host=f"{kind}://{parts.netloc}")
 
     def _container(self, parts: SplitResult, href: str) -> Located:
         container, _, host = parts.netloc.rpartition("@")
         if not container:
             container, host = host, ""
-        return self._azure(container, host.partition(".")[0], _after_bucket(href), href)
+        options = self.keys.options
+        account = host.partition(".")[0] or options.get("account_name", "") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+        if not account:
+            raise SpecError(f"the storage account of container {container!r} is not known", remedy="add account_name to auth in the spec")
+        endpoint = options.get("endpoint", "") if self._auth.provider == "azure" else ""
+        return self._in_container(Place(kind="az", host=account, container=container, endpoint=endpoint), _after_bucket(href), href)
 
-    def _azure(self, container: str, account: str, key: str, href: str) -> Located:
-        if not container:
+    def _in_container(self, place: Place, key: str, href: str) -> Located:
+        if not place.container:
             raise _bad_href("it names no container")
-        store = self._store(("az", account, container), lambda: self._azure_store(container, account))
-        return Located(store, key, f"az://{account}/{container}", href)
+        return self._object(place, _whole(key), href, host=f"az://{place.host}/{place.container}")
 
     def _file(self, parts: SplitResult, href: str) -> Located:
         path = unquote(parts.path) if parts.scheme else href
-        return Located(self._store(("file", "this machine"), LocalStore), os.path.abspath(path).lstrip("/"), "this machine", href)
+        return Located(_DISK, os.path.abspath(path).lstrip("/"), "this machine", href)
 
-    def _client(self, url: str) -> Any:
-        return {
+    def _client(self, url: str, headers: tuple[tuple[str, str], ...] = ()) -> Any:
+        options: dict[str, Any] = {
             "http1_only": True,  # one core of client: HTTP/2 cost 20 % more CPU per header and 30 % less throughput
             "pool_max_idle_per_host": "256",
             "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT, self._effort.timeout)),
@@ -176,40 +251,42 @@ class Stores:
             "allow_http": url.startswith("http:"),
             "user_agent": "rasterloom",
         }
+        return options | {"default_headers": dict(headers)} if headers else options
 
-    def _options(self) -> dict[str, str]:
-        return resolved(self._auth.options, self._secrets)
+    def _s3(self, place: Place, grant: Grant) -> ObjectStore:
+        # a bucket that is read without credentials lies at the same endpoint and in the same region
+        options = {} if self._auth.provider in _ENDPOINT_IS_A_SERVICE else self.keys.options
+        config: Any = config_of(options) | grant.config
+        client = self._client(config.get("endpoint", ""))
+        return S3Store(place.host, config=config, client_options=client, retry_config=_NO_RETRIES, credential_provider=_any(grant.provider))
 
-    def _s3(self, bucket: str) -> ObjectStore:
-        options = self._options()
-        config: Any = {name: options[name] for name in ("region", "endpoint") if name in options}
-        if _truth(options.get("requester_pays")):
-            config["request_payer"] = True
-        if self._auth.provider == "aws":
-            config |= {name: options[name] for name in _AWS_CREDENTIALS if name in options}
-            config |= _profile(options["profile"]) if "profile" in options else {}
-        else:
-            config["skip_signature"] = True
-        return S3Store(bucket, config=config, client_options=self._client(options.get("endpoint", "")), retry_config=_NO_RETRIES)
+    def _gcs(self, place: Place, grant: Grant) -> ObjectStore:
+        endpoint = self.keys.options.get("endpoint", "") if self._auth.provider in ("gcs", "anonymous") else ""
+        config: Any = ({"base_url": endpoint} if endpoint else {}) | grant.config
+        client = self._client(endpoint)
+        return GCSStore(
+            place.host, config=config, client_options=client, retry_config=_NO_RETRIES, credential_provider=_any(grant.provider)
+        )
 
-    def _gcs(self, bucket: str) -> ObjectStore:
-        options = self._options()
-        config: Any = {name: options[name] for name in ("service_account", "service_account_key") if name in options}
-        if self._auth.provider != "gcs":
-            config["skip_signature"] = True
-        return GCSStore(bucket, config=config, client_options=self._client(""), retry_config=_NO_RETRIES)
+    def _azure(self, place: Place, grant: Grant) -> ObjectStore:
+        config: Any = {"account_name": place.host} | ({"endpoint": place.endpoint} if place.endpoint else {}) | grant.config
+        return AzureStore(
+            place.container,
+            config=config,
+            client_options=self._client(place.endpoint),
+            retry_config=_NO_RETRIES,
+            credential_provider=_any(grant.provider),
+        )
 
-    def _azure_store(self, container: str, account: str) -> ObjectStore:
-        options = self._options()
-        names = ("account_key", "sas_key", "client_id", "client_secret", "tenant_id", "endpoint")
-        config: Any = {name: options[name] for name in names if name in options}
-        account = account or options.get("account_name", "")
-        if not account:
-            raise SpecError(f"the storage account of container {container!r} is not known", remedy="add account_name to auth in the spec")
-        if self._auth.provider != "azure":
-            config["skip_signature"] = True
-        config["account_name"] = account
-        return AzureStore(container, config=config, client_options=self._client(options.get("endpoint", "")), retry_config=_NO_RETRIES)
+
+_ENDPOINT_IS_A_SERVICE = ("planetary_computer", "earthdata", "azure", "gcs")
+"""Providers whose `endpoint` is no S3 endpoint."""
+_DISK = LocalStore()
+
+
+def _any(provider: Any) -> Any:
+    """obstore types a provider by its store."""
+    return provider
 
 
 def _bad_href(why: str) -> Unreadable:
@@ -240,18 +317,3 @@ def _whole(key: str) -> str:
 def _is_key(key: str) -> bool:
     """Whether obstore takes it as it is."""
     return key.isprintable() and not any(segment in ("", ".", "..") for segment in key.split("/"))
-
-
-def _truth(text: str | None) -> bool:
-    return (text or "").strip().lower() in ("true", "1", "yes", "requester")
-
-
-def _profile(name: str) -> dict[str, str]:
-    """Static keys of a profile in the shared credentials file. Raises `AccessDenied` where there are none."""
-    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(file)
-    found = {key: value for key in _AWS_CREDENTIALS if (value := parser.get(name, f"aws_{key}", fallback=None))}
-    if "access_key_id" not in found:
-        raise AccessDenied(f"the AWS profile {name!r} has no keys in {file}", remedy="correct auth.profile, or use AWS_* variables")
-    return found

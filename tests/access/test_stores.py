@@ -9,6 +9,7 @@ from pathlib import Path
 import obstore
 import pytest
 
+from rasterloom.access.aws import profile
 from rasterloom.access.hosts import Gates, is_private_place, private_address
 from rasterloom.access.secrets import environment_secrets, resolved
 from rasterloom.access.stores import Stores
@@ -109,17 +110,17 @@ def test_one_store_per_origin_for_all_threads() -> None:
     ],
 )
 def test_keys_of_buckets(href: str, key: str) -> None:
-    assert stores("https://example.org", "azure", account_name="x", account_key="a2V5").locate(href).key == key
+    assert stores("https://example.org", "azure", account_name="account", account_key="a2V5").locate(href).key == key
 
 
 def test_options_of_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SECRET", "S3cr3tXYZ")
     made = stores(provider="aws", region="eu-central-1", requester_pays="true", access_key_id="me", secret_access_key="${MY_SECRET}")
-    config = made.locate("s3://bucket/x").store.config
-    assert config["region"] == "eu-central-1"
-    assert config["secret_access_key"] == "S3cr3tXYZ"
-    assert str(config["request_payer"]).lower() == "true"
-    assert "skip_signature" not in config
+    store = made.locate("s3://bucket/x").store
+    assert store.config["region"] == "eu-central-1"
+    assert str(store.config["request_payer"]).lower() == "true"
+    assert "skip_signature" not in store.config
+    assert "S3cr3tXYZ" not in repr(store.config) + repr(store)
     assert str(stores().locate("s3://bucket/x").store.config["skip_signature"]).lower() == "true"
 
 
@@ -127,19 +128,18 @@ def test_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "credentials"
     file.write_text("[work]\naws_access_key_id = me\naws_secret_access_key = a%b\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    assert stores(provider="aws", profile="work").locate("s3://bucket/x").store.config["secret_access_key"] == "a%b"
+    assert profile("work").provider()["secret_access_key"] == "a%b"
     with pytest.raises(AccessDenied, match="none"):
         stores(provider="aws", profile="none").locate("s3://bucket/x")
 
 
-@pytest.mark.parametrize("provider", ["planetary_computer", "earthdata", "custom"])
-def test_a_provider_of_a_later_version(provider: str) -> None:
-    with pytest.raises(SpecError, match=provider):
-        stores(provider=provider)
+def test_an_unknown_provider() -> None:
+    with pytest.raises(SpecError, match="nobody"):
+        stores(provider="nobody")
 
 
 def test_half_of_a_key_pair_is_an_error_of_the_spec() -> None:
-    with pytest.raises(SpecError, match="cannot be set up"):
+    with pytest.raises(SpecError, match="half of"):
         stores(provider="aws", secret_access_key="x").locate("s3://bucket/x")
 
 

@@ -1,0 +1,53 @@
+"""From `auth` of a spec to what opens places: one class per provider, secrets looked up here and now."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rasterloom.access.aws import AwsKeys
+from rasterloom.access.clouds import AzureKeys, GoogleKeys
+from rasterloom.access.custom import CustomKeys
+from rasterloom.access.earthdata import EarthdataKeys
+from rasterloom.access.keys import Keys
+from rasterloom.access.sas import PlanetaryKeys
+from rasterloom.access.secrets import Secrets, resolved
+from rasterloom.errors import SpecError
+from rasterloom.specs.effort import AuthRef, Effort
+from rasterloom.specs.identity import canonical_json
+from rasterloom.specs.references import substitute
+
+PROVIDERS: dict[str, type[Keys]] = {
+    "anonymous": Keys,
+    "aws": AwsKeys,
+    "azure": AzureKeys,
+    "custom": CustomKeys,
+    "earthdata": EarthdataKeys,
+    "gcs": GoogleKeys,
+    "planetary_computer": PlanetaryKeys,
+}
+
+
+def known(auth: AuthRef) -> type[Keys]:
+    """Raises `SpecError` for a provider that this version does not know."""
+    if auth.provider not in PROVIDERS:
+        raise SpecError(f"auth.provider {auth.provider!r} is not known", remedy=f"use one of {', '.join(PROVIDERS)}")
+    return PROVIDERS[auth.provider]
+
+
+def keys_of(auth: AuthRef, *, effort: Effort, secrets: Secrets) -> Keys:
+    """The credentials of `auth`. Raises `AccessDenied` where a reference stands for nothing."""
+    params = [(name, text) for name, text in auth.options if name == "params"]
+    options = resolved(tuple(pair for pair in auth.options if pair not in params), secrets)
+    for name, text in params:
+        options[name] = canonical_json(_looked_up(json.loads(text), secrets))
+    return known(auth)(options, effort)
+
+
+def _looked_up(value: Any, secrets: Secrets) -> Any:
+    """JSON with the references of its texts looked up: in the text of the document a quote in a secret would break it."""
+    if isinstance(value, str):
+        return substitute(value, secrets)
+    if isinstance(value, dict):
+        return {name: _looked_up(inner, secrets) for name, inner in value.items()}
+    return [_looked_up(inner, secrets) for inner in value] if isinstance(value, list) else value

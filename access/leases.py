@@ -1,0 +1,98 @@
+"""Credentials that run out: one for all threads of the process, in memory alone, asked for again before they end."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rasterloom.errors import Unavailable
+
+SHARE = 0.8
+"""Of its life after which a credential is asked for again."""
+SHORTEST = 1.0
+"""Seconds that one is used at least, whatever the clocks of both sides say: a wrong clock must not turn each read into a request."""
+_PAUSE = 10.0
+"""Seconds until the next try, where a new one could not be had and the old one still works."""
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """What opens something until it ends."""
+
+    value: Any = field(repr=False)
+    ends: float
+    """Unix time when it stops working."""
+    renew_at: float
+    """Unix time from which on a new one is asked for."""
+    number: int
+    """Another one for every lease of the process."""
+
+    @property
+    def renewal(self) -> datetime:
+        """`renew_at` as obstore wants to be told when to ask again."""
+        return datetime.fromtimestamp(self.renew_at, UTC)
+
+
+def lease(value: Any, ends: datetime) -> Lease:
+    """One that begins now."""
+    now = time.time()
+    end = ends.timestamp()
+    return Lease(value=value, ends=end, renew_at=now + max(SHORTEST, SHARE * (end - now)), number=next(_numbers))
+
+
+class Renewing:
+    """The current lease of one thing. Thread-safe: of all threads that want a new one, one asks."""
+
+    def __init__(self, fetch: Callable[[], Lease]) -> None:
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._lease: Lease | None = None
+
+    def current(self) -> Lease:
+        """Raises what `fetch` raises: `AccessDenied`, and `Unavailable` where no lease is left that still works."""
+        found = self._lease
+        if found is not None and time.time() < found.renew_at:
+            return found
+        with self._lock:
+            found = self._lease
+            if found is None or time.time() >= found.renew_at:
+                found = self._lease = self._next(found)
+            return found
+
+    def _next(self, last: Lease | None) -> Lease:
+        try:
+            return self._fetch()
+        except Unavailable:
+            now = time.time()
+            if last is None or now >= last.ends:
+                raise
+            return replace(last, renew_at=min(now + _PAUSE, last.ends))
+
+    def drop(self, number: int) -> None:
+        """The lease of this number was refused: ask for another one, unless that was done already."""
+        with self._lock:
+            if self._lease is not None and self._lease.number == number:
+                self._lease = None
+
+
+class Leases:
+    """One `Renewing` per thing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[Hashable, Renewing] = {}
+
+    def of(self, key: Hashable, fetch: Callable[[], Lease]) -> Renewing:
+        """`fetch` is that of the first caller: equal keys must mean equal ways to ask."""
+        with self._lock:
+            return self._found.setdefault(key, Renewing(fetch))
+
+
+PROCESS_LEASES = Leases()
+"""A token serves every batch of the process, whichever objects it made: as the gates, shared on purpose; never written anywhere."""
