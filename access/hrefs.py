@@ -48,11 +48,16 @@ def _joined(base: str, href: str) -> str:
 
 def address_of(item: Mapping[str, Any], endpoint: str, collection: str) -> str:
     """Where the item itself stands: its absolute self link, else its place in the API."""
+    return self_address(item) or f"{endpoint}/collections/{collection}/items/{item.get('id')}"
+
+
+def self_address(item: Mapping[str, Any]) -> str | None:
+    """The absolute self link of an item, where it has one."""
     links = item.get("links")
     for link in links if isinstance(links, list) else ():
         if isinstance(link, Mapping) and link.get("rel") == "self" and _is_absolute(link.get("href")):
             return link["href"]
-    return f"{endpoint}/collections/{collection}/items/{item.get('id')}"
+    return None
 
 
 def _is_absolute(href: object) -> bool:

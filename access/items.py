@@ -19,7 +19,7 @@ from rasterloom.access.queries import matches
 from rasterloom.access.translate import failure_of
 from rasterloom.access.values import Asset, Failure, Scene
 from rasterloom.errors import Unreadable
-from rasterloom.specs.question import Band, Interval, Question, Source, TableSource
+from rasterloom.specs.question import Band, CatalogSource, Interval, Question, Source, TableSource
 
 LONGEST_ID = 512
 DEEPEST = 32
@@ -53,8 +53,9 @@ def answers(scene: Scene, item: Mapping[str, Any], question: Question) -> bool:
 
 
 def _belongs(scene: Scene, source: Source) -> bool:
-    """A table says with `data_source` what rows without a collection belong to; elsewhere only the named collection is asked for."""
-    return isinstance(source, TableSource) or source.collection in (None, scene.collection)
+    """A table says with `data_source` what rows without a collection belong to, and a crawl takes in the collections within the named
+    one; an API is asked for the named collection alone."""
+    return isinstance(source, TableSource | CatalogSource) or source.collection in (None, scene.collection)
 
 
 def still_answers(scene: Scene, question: Question) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from rasterloom.access.values import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +20,7 @@ class Page:
     """Requests that it took, retries included; the landing page counts to the first."""
     duplicates: int
     """Items of this page whose id an earlier item of the shard had."""
+    failures: tuple[Failure, ...] = ()
+    """Documents of items that could not be read: each is an item that was received."""
+    types: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Types of properties (`rasterloom.raster.properties`) that the source declares, beside those that the items show."""

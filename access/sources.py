@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rasterloom.access import stac
+from rasterloom.access import catalogs, stac
 from rasterloom.access.pages import Page
 from rasterloom.access.secrets import Secrets
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
-from rasterloom.specs.question import Question, Shard, Source, StacSource
+from rasterloom.specs.question import CatalogSource, Question, Shard, Source, StacSource
 
 
 def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
@@ -17,6 +17,8 @@ def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets
     match question.source:
         case StacSource():
             return stac.search(question, shard, effort=effort, secrets=secrets)
+        case CatalogSource():
+            return catalogs.search(question, shard, effort=effort, secrets=secrets)
         case source:
             raise _unreadable(source)
 
@@ -26,6 +28,8 @@ def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secret
     match question.source:
         case StacSource():
             return stac.search_ids(question, ids, effort=effort, secrets=secrets)
+        case CatalogSource():
+            return catalogs.search_ids(question, ids, effort=effort, secrets=secrets)
         case source:
             raise _unreadable(source)
 
