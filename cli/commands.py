@@ -59,10 +59,11 @@ def _init(parser: ArgumentParser) -> None:
     parser.add_argument(
         "path", metavar="PATH", nargs="?", default="", help="file to write (default: NAME.yaml); never overwritten; - is stdout"
     )
+    parser.add_argument("--dataset", metavar="ID", default="", help="catalog entry to start from (default: earthsearch/sentinel-2-l2a)")
     parser.add_argument(
-        "--dataset", metavar="ID", default="earthsearch/sentinel-2-l2a", help="catalog entry to start from (default: %(default)s)"
+        "--from-item", metavar="URL|FILE", default="", help="STAC item to start from: its source, bands, place and time become the spec"
     )
-    parser.add_argument("--name", default="", help="name of the collection (default: from the dataset)")
+    parser.add_argument("--name", default="", help="name of the collection (default: from the dataset or the item)")
 
 
 def _collection(parser: ArgumentParser) -> None:
@@ -142,9 +143,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             name="init",
             target="rasterloom.cli.specs:init",
             summary="write a spec to start from",
-            usage="[PATH] [--dataset ID]",
+            usage="[PATH] [--dataset ID | --from-item URL|FILE]",
             arguments=_init,
-            examples=("rasterloom init", "rasterloom init madrid.yaml --dataset pc/sentinel-2-l2a"),
+            examples=(
+                "rasterloom init",
+                "rasterloom init madrid.yaml --dataset pc/sentinel-2-l2a",
+                "rasterloom init --from-item https://example.com/stac/collections/c/items/i",
+            ),
         ),
         Command(
             name="validate",

@@ -9,15 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rasterloom.cli.output import answer, complain, error_document, pairs, table
-from rasterloom.cli.template import spec_text
+from rasterloom.cli.output import answer, complain, error_document, note, pairs, table
+from rasterloom.cli.template import item_text, spec_text
 from rasterloom.errors import SpecError
 from rasterloom.specs.catalog import Dataset, dataset
 from rasterloom.specs.catalog import datasets as all_datasets
+from rasterloom.specs.fromitem import draft
 from rasterloom.specs.loader import load_specs, parse_specs, with_overrides
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.resolve import effort, resolve
 from rasterloom.specs.schema import json_schema
+
+FIRST_DATASET = "earthsearch/sentinel-2-l2a"
+"""What `rasterloom init` begins with."""
 
 
 def specs_of(args: Namespace) -> tuple[CollectionSpec, ...]:
@@ -64,17 +68,36 @@ def datasets(args: Namespace) -> int:
 
 def init(args: Namespace) -> int:
     """Writes a commented spec. Raises SpecError where the file exists."""
-    source = dataset(args.dataset)
+    if args.from_item:
+        return _init_from_item(args)
+    source = dataset(args.dataset or FIRST_DATASET)
     name = args.name or _name_of(source)
-    text = spec_text(source, name=name)
+    return _write_spec(args, name, spec_text(source, name=name))
+
+
+def _init_from_item(args: Namespace) -> int:
+    if args.dataset:
+        raise SpecError("--dataset and --from-item stand together", remedy="leave one of them out: the item says what it belongs to")
+    from rasterloom.access.oneitem import item_at  # the network is for this alone
+
+    found = draft(*item_at(args.from_item), name=args.name)
+    for each in found.bands.left_out:
+        note(f"left out: asset {each.asset}: {each.why}")
+    return _write_spec(
+        args, found.name, item_text(found), left_out=[{"asset": each.asset, "why": each.why} for each in found.bands.left_out]
+    )
+
+
+def _write_spec(args: Namespace, name: str, text: str, **more: Any) -> int:
+    """Writes a spec that is whole, or raises SpecError and writes nothing."""
     for spec in parse_specs(text, file=args.path or f"{name}.yaml"):
         resolve(spec)
     if args.path == "-":
-        answer(args, {"path": None, "name": name, "text": text}, text.rstrip())
+        answer(args, {"path": None, "name": name, "text": text, **more}, text.rstrip())
         return 0
     path = Path(args.path or f"{name}.yaml")
     _write_new(path, text)
-    answer(args, {"path": str(path), "name": name, "text": text}, f"wrote {path}; try: rasterloom plan {path}")
+    answer(args, {"path": str(path), "name": name, "text": text, **more}, f"wrote {path}; try: rasterloom plan {path}")
     return 0
 
 

@@ -28,3 +28,9 @@ def to_yaml(spec: CollectionSpec) -> str:
     """What differs from the defaults, in the order of the keys; `version` and `name` first."""
     mapping = {"version": spec.version, "name": spec.name, **spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)}
     return yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+
+
+def one_line(value: Any) -> str:
+    """A value as YAML in one line, to stand behind a key."""
+    text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, default_flow_style=True, allow_unicode=True, width=1 << 20)
+    return text.strip().removeprefix("[").removesuffix("]")
