@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,9 +32,9 @@ class Tags(dict[int, Any]):
         raise Unreadable(f"tag {tag} ({fields.RULES[tag].name}) is missing", reason="missing-tag")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """How the numbers of one file are laid out."""
+    """How the numbers of one file are laid out: one of four."""
 
     byte_order: str
     bigtiff: bool
@@ -66,6 +67,69 @@ def _form(byte_order: str, *, bigtiff: bool) -> Form:
 
 
 _FORMS = {(order, version): _form(order, bigtiff=version == 43) for order in "<>" for version in (42, 43)}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value that stands outside of its directory, and how it is spelled there."""
+
+    tag: int
+    start: int
+    end: int
+    count: int
+    dtype: np.dtype[Any] | None
+    """None: opaque bytes."""
+    table: bool
+
+    def taken(self, data: bytes, at: int) -> Any:
+        """The value that begins at `at`."""
+        if self.dtype is None:
+            return data[at : at + self.end - self.start]
+        array = np.frombuffer(data, self.dtype, self.count, at)
+        if self.table:
+            return array
+        values = array.tolist()
+        return values[0] if fields.RULES[self.tag].max_count == 1 else tuple(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the entries of a directory say: values that stand among them, and where the others are."""
+
+    here: Tags
+    elsewhere: tuple[Value, ...]
+
+
+@lru_cache(maxsize=512)
+def _recipe(form: Form, which: Literal["first", "later"], entries: bytes) -> Recipe:
+    """Remembered: the files of a collection are laid out alike, and differ in values that stand outside of the directory.
+
+    Raises `Unreadable` where a tag stands twice, or has a type or a count that it cannot have.
+    """
+    rules = fields.RULES if which == "first" else fields.LATER_RULES
+    here, elsewhere = Tags(), dict[int, Value]()
+    for key, count, value in form.entry.iter_unpack(entries):
+        number = form.inline.get(key) if count == 1 else None
+        tag, kind = form.tag_and_type(key)
+        if tag in here or tag in elsewhere:
+            raise _duplicate(tag)
+        if number is not None:
+            here[tag] = value >> number[1] & number[2]
+        elif tag in rules and kind in fields.TYPE_SIZES:
+            found = _value(form, tag, kind, count, value)
+            if found.end - found.start <= form.pointer.size:
+                here[tag] = found.taken(form.pointer.pack(value), 0)
+            else:
+                elsewhere[tag] = found
+    return Recipe(here, tuple(elsewhere.values()))
+
+
+def _value(form: Form, tag: int, kind: int, count: int, start: int) -> Value:
+    rule = fields.RULES[tag]
+    if kind not in rule.types or not 0 < count <= rule.max_count:
+        raise _wrong_field(tag, rule, kind, count)
+    dtype = None if rule.opaque else form.dtypes[kind]
+    return Value(tag, start, start + count * fields.TYPE_SIZES[kind], count, dtype, rule.table)
 
 
 @dataclass(slots=True)
@@ -163,46 +227,19 @@ class _Walk:
         return self._tags(data, at, at + length, first=first), form.pointer.unpack_from(data, at + length)[0]
 
     def _tags(self, data: bytes, at: int, stop: int, *, first: bool) -> Tags:
-        tags = Tags()
-        rules, inline = fields.RULES if first else fields.LATER_RULES, self.form.inline
-        for key, count, value in self.form.entry.iter_unpack(memoryview(data)[at:stop]):
-            number = inline.get(key) if count == 1 else None
-            if number is not None:
-                tag, shift, mask = number
-                if tag in tags:
-                    raise _duplicate(tag)
-                tags[tag] = value >> shift & mask
-            else:
-                tag, kind = self.form.tag_and_type(key)
-                if tag in tags:
-                    raise _duplicate(tag)
-                if tag in rules and kind in fields.TYPE_SIZES:
-                    self._long_value(tags, (tag, kind, count, value), first=first)
-        return tags
-
-    def _long_value(self, tags: Tags, entry: tuple[int, int, int, int], *, first: bool) -> None:
-        tag, kind, count, value = entry
-        rule = fields.RULES[tag]
-        if kind not in rule.types or not 0 < count <= rule.max_count:
-            raise _wrong_field(tag, rule, kind, count)
-        size = count * fields.TYPE_SIZES[kind]
-        if size <= self.form.pointer.size:
-            data, at = self.form.pointer.pack(value), 0
-        else:
-            place = self.buffer.find(value, size)
-            self.tables += size if first else 0
-            self.end = max(self.end, value + size)
+        recipe = _recipe(self.form, "first" if first else "later", data[at:stop])
+        tags = Tags(recipe.here)
+        head = self.buffer.first
+        for value in recipe.elsewhere:
+            start, end = value.start, value.end
+            self.tables += end - start if first else 0
+            self.end = max(self.end, end)
+            place = (head, start) if end <= len(head) else self.buffer.find(start, end - start)
             if place is None:
-                self._hole(value, value + size)
-                return
-            data, at = place
-        if rule.opaque:
-            tags[tag] = data[at : at + size]
-        elif rule.max_count == 1:
-            tags[tag] = int.from_bytes(data[at : at + size], "little" if self.form.byte_order == "<" else "big")
-        else:
-            array = np.frombuffer(data, self.form.dtypes[kind], count, at)
-            tags[tag] = array if rule.table else tuple(array.tolist())
+                self._hole(start, end)
+            else:
+                tags[value.tag] = value.taken(*place)
+        return tags
 
     def _hole(self, start: int, end: int) -> None:
         if end - start > MAX_REQUEST:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ FAR = 1 << 62
 """Bytes: no file is longer, where its length is not known."""
 MAX_CODE = 0xFFFF
 """TIFF spells codes as SHORT; some writers use wider types for them."""
-INT64 = np.dtype(np.int64)
+INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 CHOPPED_STRIP = 8192
 """Bytes: libtiff's STRIP_SIZE_DEFAULT."""
 
@@ -105,35 +107,62 @@ def codes_of(tags: Tags, tag: int) -> tuple[int, ...] | None:
     return values
 
 
-def level_of(tags: Tags, samples: Samples, size: int | None, budget: list[int]) -> Level:
-    """The level that `tags` describe. `budget` holds the tiles that all levels of the file may still have.
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The blocks of one directory, as far as they do not depend on where the blocks are."""
+
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    tiled: bool
+    raw: int
+    """Bytes of a decoded block."""
+    tiles: int
+
+    @property
+    def limit(self) -> int:
+        """Bytes that a block may take in the file."""
+        return 2 * self.raw + 65_536
+
+
+Tables = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Offsets and byte counts."""
+
+
+def levels_of(directories: Sequence[tuple[Tags, Samples]], size: int | None) -> list[Level]:
+    """The levels that the directories of one file describe.
 
     Raises `Unreadable` where a tag is missing, sizes are out of bounds, or a tile lies outside the file.
     """
-    width, height = _side(tags, fields.WIDTH), _side(tags, fields.HEIGHT)
-    tiled = fields.TILE_WIDTH in tags or fields.TILE_OFFSETS in tags
-    if tiled:
-        tile_width, tile_height = _tile_side(tags, fields.TILE_WIDTH), _tile_side(tags, fields.TILE_HEIGHT)
-    else:
-        tile_width, tile_height = width, _strip_height(tags, height)
-    raw = (tile_width * (samples.count if samples.planar == 1 else 1) * samples.bits + 7) // 8 * tile_height
-    if raw > MAX_TILE_BYTES:
-        raise Unreadable(f"a block of {tile_width} x {tile_height} pixels has {raw} bytes, more than {MAX_TILE_BYTES}", reason="tile-size")
-    expected = -(-width // tile_width) * -(-height // tile_height) * (samples.count if samples.planar == 2 else 1)
-    budget[0] -= expected
-    if budget[0] < 0:
-        raise Unreadable(f"the file has more than {fields.MAX_ALL_TILES} tiles", reason="too-large")
-    offsets, counts = _tables(tags, tiled=tiled, expected=expected, limit=2 * raw + 65_536, size=size)
-    compression = tags.get(fields.COMPRESSION, 1)
-    if compression == 1 and expected == 1 and not tiled and samples.planar == 1 and offsets[0]:
-        tile_height, offsets, counts = _chopped(raw // tile_height, (tile_height, height), offsets, counts)
-    predictor = tags.get(fields.PREDICTOR, 1)
+    budget = fields.MAX_ALL_TILES
+    grids: list[Grid] = []
+    for tags, samples in directories:
+        if fields.TILE_WIDTH in tags or fields.TILE_OFFSETS in tags:
+            grid = _tiled(tags[fields.WIDTH], tags[fields.HEIGHT], tags[fields.TILE_WIDTH], tags[fields.TILE_HEIGHT], samples)
+        else:
+            grid = _striped(tags[fields.WIDTH], tags[fields.HEIGHT], tags.get(fields.ROWS_PER_STRIP, MAX_SIDE), samples)
+        budget -= grid.tiles
+        if budget < 0:
+            raise Unreadable(f"the file has more than {fields.MAX_ALL_TILES} tiles", reason="too-large")
+        grids.append(grid)
+    tables = [_raw_tables(tags, grid) for (tags, _), grid in zip(directories, grids, strict=True)]
+    sound = _all_sound(tables, min(grid.limit for grid in grids), size)
+    checked = sound or [_tables(offsets, counts, grid.limit, size) for (offsets, counts), grid in zip(tables, grids, strict=True)]
+    return [_level(tags, samples, grid, found) for (tags, samples), grid, found in zip(directories, grids, checked, strict=True)]
+
+
+def _level(tags: Tags, samples: Samples, grid: Grid, tables: Tables) -> Level:
+    offsets, counts = tables
+    tile_height, compression, predictor = grid.tile_height, tags.get(fields.COMPRESSION, 1), tags.get(fields.PREDICTOR, 1)
+    if compression == 1 and grid.tiles == 1 and not grid.tiled and samples.planar == 1 and offsets[0]:
+        tile_height, offsets, counts = _chopped(grid.raw // tile_height, (tile_height, grid.height), offsets, counts)
     if compression > MAX_CODE or predictor > MAX_CODE:
         raise Unreadable(f"Compression {compression} or Predictor {predictor} is more than {MAX_CODE}", reason="code")
     return Level(
-        width=width,
-        height=height,
-        tile_width=tile_width,
+        width=grid.width,
+        height=grid.height,
+        tile_width=grid.tile_width,
         tile_height=tile_height,
         tile_offsets=offsets,
         tile_byte_counts=counts,
@@ -143,35 +172,80 @@ def level_of(tags: Tags, samples: Samples, size: int | None, budget: list[int]) 
     )
 
 
-def _side(tags: Tags, tag: int) -> int:
-    side = tags[tag]
-    if not 0 < side < MAX_SIDE:
-        raise Unreadable(f"{fields.RULES[tag].name} {side} is not in 1..{MAX_SIDE - 1}", reason="image-size")
-    return side
+@lru_cache(maxsize=1024)
+def _tiled(width: int, height: int, tile_width: int, tile_height: int, samples: Samples) -> Grid:
+    """Remembered: the files of a collection have few sizes."""
+    _check_side(fields.WIDTH, width)
+    _check_side(fields.HEIGHT, height)
+    _check_tile_side(fields.TILE_WIDTH, tile_width)
+    _check_tile_side(fields.TILE_HEIGHT, tile_height)
+    return _grid((width, height), (tile_width, tile_height), samples, tiled=True)
 
 
-def _tile_side(tags: Tags, tag: int) -> int:
-    """TIFF 6.0 wants multiples of 16, and no real file that we know of has others."""
-    side = tags[tag]
-    if not 0 < side <= MAX_TILE_SIDE or side % 16:
-        raise Unreadable(f"{fields.RULES[tag].name} {side} is not a multiple of 16 up to {MAX_TILE_SIDE}", reason="tile-size")
-    return side
-
-
-def _strip_height(tags: Tags, height: int) -> int:
-    rows = min(tags.get(fields.ROWS_PER_STRIP, height), height)
+@lru_cache(maxsize=1024)
+def _striped(width: int, height: int, rows: int, samples: Samples) -> Grid:
+    _check_side(fields.WIDTH, width)
+    _check_side(fields.HEIGHT, height)
     if rows < 1:
         raise Unreadable(f"RowsPerStrip {rows} is not positive", reason="tile-size")
-    return rows
+    return _grid((width, height), (width, min(rows, height)), samples, tiled=False)
 
 
-def _tables(tags: Tags, *, tiled: bool, expected: int, limit: int, size: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Offsets and byte counts, each tile inside the file (or sparse: 0 and 0) and at most `limit` bytes."""
-    offsets = tags[fields.TILE_OFFSETS if tiled else fields.STRIP_OFFSETS]
-    counts = tags[fields.TILE_BYTE_COUNTS if tiled else fields.STRIP_BYTE_COUNTS]
-    if len(offsets) != expected or len(counts) != expected:
-        message = f"{expected} tiles have {len(offsets)} offsets and {len(counts)} byte counts"
+def _grid(size: tuple[int, int], tile: tuple[int, int], samples: Samples, *, tiled: bool) -> Grid:
+    (width, height), (tile_width, tile_height) = size, tile
+    raw = (tile_width * (samples.count if samples.planar == 1 else 1) * samples.bits + 7) // 8 * tile_height
+    if raw > MAX_TILE_BYTES:
+        raise Unreadable(f"a block of {tile_width} x {tile_height} pixels has {raw} bytes, more than {MAX_TILE_BYTES}", reason="tile-size")
+    tiles = -(-width // tile_width) * -(-height // tile_height) * (samples.count if samples.planar == 2 else 1)
+    return Grid(width, height, tile_width, tile_height, tiled, raw, tiles)
+
+
+def _check_side(tag: int, side: int) -> None:
+    if not 0 < side < MAX_SIDE:
+        raise Unreadable(f"{fields.RULES[tag].name} {side} is not in 1..{MAX_SIDE - 1}", reason="image-size")
+
+
+def _check_tile_side(tag: int, side: int) -> None:
+    """TIFF 6.0 wants multiples of 16, and no real file that we know of has others."""
+    if not 0 < side <= MAX_TILE_SIDE or side % 16:
+        raise Unreadable(f"{fields.RULES[tag].name} {side} is not a multiple of 16 up to {MAX_TILE_SIDE}", reason="tile-size")
+
+
+def _raw_tables(tags: Tags, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
+    """As they stand in the file."""
+    offsets = tags[fields.TILE_OFFSETS if grid.tiled else fields.STRIP_OFFSETS]
+    counts = tags[fields.TILE_BYTE_COUNTS if grid.tiled else fields.STRIP_BYTE_COUNTS]
+    if len(offsets) != grid.tiles or len(counts) != grid.tiles:
+        message = f"{grid.tiles} tiles have {len(offsets)} offsets and {len(counts)} byte counts"
         raise Unreadable(message, reason="tile-count")
+    return offsets, counts
+
+
+def _all_sound(tables: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: int, size: int | None) -> list[Tables] | None:
+    """The tables of all levels, checked at once: what is ordinary costs a few array operations per file and not per level.
+
+    None: something is not ordinary (a sparse tile among them); `_tables` finds out what.
+    """
+    flat = np.concatenate([*(offsets for offsets, _ in tables), *(counts for _, counts in tables)], dtype=INT64, casting="unsafe")
+    half = len(flat) // 2
+    offsets, counts = flat[:half], flat[half:]
+    if np.minimum.reduce(flat) <= 0 or np.maximum.reduce(counts) > limit:
+        return None
+    # no value is negative, so a sum that overflows is, and as an unsigned number it is larger than any file
+    if np.maximum.reduce((offsets + counts).view(UINT64)) > (FAR if size is None else size):
+        return None
+    found: list[Tables] = []
+    start = 0
+    for table, _ in tables:
+        stop = start + len(table)
+        found.append((offsets[start:stop], counts[start:stop]))
+        start = stop
+    return found
+
+
+def _tables(offsets: NDArray[Any], counts: NDArray[Any], limit: int, size: int | None) -> Tables:
+    """Each tile inside the file (or sparse: 0 and 0) and at most `limit` bytes."""
+    expected = len(offsets)
     largest, furthest, top = int(np.maximum.reduce(counts)), 0, FAR if size is None else size
     if offsets.itemsize == 8:  # only then can a sum overflow
         furthest = int(np.maximum.reduce(offsets))

@@ -7,12 +7,14 @@ rule: the blocks of a level are the blocks that GDAL shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rasterloom.raster import fields
 from rasterloom.raster.buffer import Buffer, NeedMore
 from rasterloom.raster.geokeys import NOWHERE, affine_of, georeference
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.ifd import Directories, Tags, read_directories
-from rasterloom.raster.levels import Samples, codes_of, level_of, samples_of
+from rasterloom.raster.levels import Samples, codes_of, levels_of, samples_of
 from rasterloom.raster.metadata import nodata_of, scales_of
 
 __all__ = ["Buffer", "NeedMore", "header_of", "read_header"]
@@ -33,11 +35,7 @@ def header_of(found: Directories, size: int | None) -> Header:
     """The header that the tags of all directories make. `size` is the length of the file in bytes, where it is known."""
     tags = found.ifds[0]
     samples = samples_of(tags)
-    budget = [fields.MAX_ALL_TILES]
-    full = level_of(tags, samples, size, budget)
-    pyramid = _Pyramid(samples, full)
-    for other in found.ifds[1:]:
-        pyramid.take(other, size, budget)
+    pyramid = _Pyramid(found.ifds, samples, size)
     order = found.form.byte_order
     place = georeference(order, tags.get(fields.GEO_KEYS), tags.get(fields.GEO_DOUBLES), tags.get(fields.GEO_ASCII))
     transform = affine_of(
@@ -47,10 +45,10 @@ def header_of(found: Directories, size: int | None) -> Header:
         place = NOWHERE  # ground control points: the CRS is theirs, not the grid's
     scales, offsets = scales_of(tags.get(fields.GDAL_METADATA), samples.count)
     return Header(
-        full=full,
-        overviews=pyramid.sorted(pyramid.overviews),
+        full=pyramid.full,
+        overviews=pyramid.overviews,
         mask=pyramid.mask,
-        overview_masks=pyramid.sorted(pyramid.overview_masks),
+        overview_masks=pyramid.overview_masks,
         byte_order=order,
         bigtiff=found.form.bigtiff,
         dtype=samples.dtype,
@@ -86,30 +84,22 @@ def _subsampling(tags: Tags, samples: Samples) -> tuple[int, int] | None:
 class _Pyramid:
     """Sorts the directories behind the first one into overviews and masks, as GDAL does."""
 
-    def __init__(self, samples: Samples, full: Level) -> None:
-        self.samples = samples
+    def __init__(self, ifds: Sequence[Tags], samples: Samples, size: int | None) -> None:
+        kinds, kept = [0], [(ifds[0], samples)]
+        for tags in ifds[1:]:
+            kind = tags.get(fields.SUBFILE_TYPE, 0) & (_REDUCED | _MASK)
+            own = samples_of(tags) if kind else samples
+            if kind and (own.bits == own.count == 1 if kind & _MASK else own == samples):
+                kinds.append(kind)
+                kept.append((tags, own))
+        levels = levels_of(kept, size)
+        full, by_kind = levels[0], list(zip(kinds, levels, strict=True))[1:]
+        masks = [level for kind, level in by_kind if kind == _MASK and (level.width, level.height) == (full.width, full.height)]
         self.full = full
-        self.overviews: list[Level] = []
-        self.overview_masks: list[Level] = []
-        self.mask: Level | None = None
+        self.mask = masks[0] if masks else None
+        self.overviews = _sorted([level for kind, level in by_kind if kind == _REDUCED])
+        self.overview_masks = _sorted([level for kind, level in by_kind if kind == _REDUCED | _MASK])
 
-    def take(self, tags: Tags, size: int | None, budget: list[int]) -> None:
-        kind = tags.get(fields.SUBFILE_TYPE, 0)
-        if not kind & (_REDUCED | _MASK):
-            return
-        samples = samples_of(tags)
-        if kind & _MASK:
-            if samples.bits == samples.count == 1:
-                self._take_mask(level_of(tags, samples, size, budget), reduced=bool(kind & _REDUCED))
-        elif samples == self.samples:
-            self.overviews.append(level_of(tags, samples, size, budget))
 
-    def _take_mask(self, level: Level, *, reduced: bool) -> None:
-        if reduced:
-            self.overview_masks.append(level)
-        elif self.mask is None and (level.width, level.height) == (self.full.width, self.full.height):
-            self.mask = level
-
-    @staticmethod
-    def sorted(levels: list[Level]) -> tuple[Level, ...]:
-        return tuple(sorted(levels, key=lambda level: -level.width * level.height)) if len(levels) > 1 else tuple(levels)
+def _sorted(levels: list[Level]) -> tuple[Level, ...]:
+    return tuple(sorted(levels, key=lambda level: -level.width * level.height)) if len(levels) > 1 else tuple(levels)
