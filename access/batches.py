@@ -14,8 +14,8 @@ from rasterloom.access.job import Job
 from rasterloom.access.parentrows import rows_of_parent
 from rasterloom.access.records import HeaderRows, concatenated, header_rows, joined
 from rasterloom.access.secrets import Secrets
+from rasterloom.access.shared import shared_stores
 from rasterloom.access.staging import find_batch_ref, read_records
-from rasterloom.access.stores import Stores
 from rasterloom.access.values import Asset, BatchRef, Failure, ItemsRef, Scene, Traffic
 from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Header
@@ -112,7 +112,7 @@ def fetched(
     workspace: Workspace, scenes: Sequence[Scene], left: Places, job: Job, first_range: Mapping[str, int], secrets: Secrets
 ) -> Fetched:
     """Ask for the header of every asset that is left, and remember it for all collections of the workspace."""
-    stores = Stores(job.effort.auth, effort=job.effort, secrets=secrets, source=job.plan.question.source.url)
+    stores = shared_stores(job.effort.auth, effort=job.effort, secrets=secrets, source=job.plan.question.source.address)
     got = fetch_headers(list(left.values()), stores, effort=job.effort, first_range=first_range)
     results = {place: _result(scenes[place[0]], left[place], result) for place, result in zip(left, got.results, strict=True)}
     headers = {place: result for place, result in results.items() if isinstance(result, Header)}
