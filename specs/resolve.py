@@ -55,7 +55,7 @@ def effort(spec: CollectionSpec) -> Effort:
         method=stac.method if stac else "POST",
         headers=tuple(sorted((stac.headers or {}).items())) if stac else (),
         auth=_auth(spec, entry),
-        allow_private_hosts=build.allow_private_hosts or (stac is not None and _is_private(stac.url)),
+        allow_private_hosts=build.allow_private_hosts or any(map(_is_private, _webs(spec))),
         partition_by=spec.storage.partition_by,
         compression=spec.storage.compression,
         min_rows=max((check.rows.min for check in spec.checks if check.rows), default=None),
@@ -75,11 +75,14 @@ def _refuse(found: Iterator[Problem]) -> None:
 
 
 def _unexecutable_question(spec: CollectionSpec) -> Iterator[Problem]:
-    for key in ("catalog", "table", "collection"):
+    for key in ("table", "collection"):
         if getattr(spec, key) is not None:
             yield Problem(path=key, message=f"the source `{key}` is valid, but {_LATER}", remedy="use `dataset` or `stac`")
     if spec.filter is not None:
         yield Problem(path="filter", message=f"`filter` is valid, but {_LATER}", remedy="use `query`")
+    if spec.catalog is not None and not spec.bands and not spec.band_map:
+        message = "nothing says which assets of a static catalog are the bands"
+        yield Problem(path="catalog", message=message, remedy="write band_map: {B04: red, ...}, or bands: [...] of asset keys")
     entry = catalog.find(spec.dataset) if spec.dataset else None
     if entry is not None and not entry.supported:
         message = f"{entry.id} cannot be built: {entry.status}"
@@ -137,6 +140,14 @@ def _auth(spec: CollectionSpec, entry: catalog.Dataset | None) -> AuthRef:
         options |= {"object": spec.auth.custom.object, "params": canonical_json(spec.auth.custom.params or {})}
     kept = {key: value for key, value in known.options if key == "region" or spec.auth.provider == known.provider}
     return AuthRef(provider=spec.auth.provider, options=tuple(sorted((kept | options).items())))
+
+
+def _webs(spec: CollectionSpec) -> Iterator[str]:
+    """URLs of the source."""
+    if spec.stac is not None:
+        yield spec.stac.url
+    if spec.catalog is not None and urlsplit(spec.catalog.path).scheme.lower() in ("http", "https"):
+        yield spec.catalog.path
 
 
 def _is_private(url: str) -> bool:

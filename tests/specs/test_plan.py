@@ -99,7 +99,7 @@ def test_too_many_shards_are_refused() -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"dataset": None, "catalog": {"path": "c.json"}}, "`catalog` is valid"),
+        ({"dataset": None, "catalog": {"path": "c.json"}}, "which assets of a static catalog are the bands"),
         ({"dataset": None, "table": {"uri": "t.parquet"}}, "`table` is valid"),
         ({"dataset": None, "collection": {"uri": "c"}}, "`collection` is valid"),
         ({"filter": "a = 1"}, "`filter` is valid"),
