@@ -10,7 +10,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -111,10 +111,20 @@ class BucketWorkspace(Workspace):
         keys = [entry.key for entry in self.list(checked(prefix))]
         if self.size(prefix) is not None:
             keys.append(prefix)
-        with translated(self._name(prefix)):
-            for start in range(0, len(keys), _DELETE_BATCH):
-                obstore.delete(self.store, keys[start : start + _DELETE_BATCH])
+        self.delete_files(keys)
         return len(keys)
+
+    def delete_files(self, keys: Iterable[str]) -> None:
+        wanted = [checked(key) for key in keys]
+        for start in range(0, len(wanted), _DELETE_BATCH):
+            self._delete_some(wanted[start : start + _DELETE_BATCH])
+
+    def _delete_some(self, keys: list[str]) -> None:
+        """In one request where the store has such a one. Some stores stop at a file that is gone already: then one by one."""
+        gone = self._patiently(keys[0], lambda: obstore.delete(self.store, keys) or True) is None
+        if gone and len(keys) > 1:
+            for key in keys:
+                self._delete_some([key])
 
     def copy(self, source: str, target: str) -> None:
         with translated(self._name(target)):

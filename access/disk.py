@@ -118,7 +118,8 @@ class LocalWorkspace(Workspace):
     def list(self, prefix: str) -> Iterator[Entry]:
         top = self._folder(prefix)
         with disk_errors(top):
-            found = sorted(path for folder, folders, names in os.walk(top) for path in _files(Path(folder), folders, names))
+            walk = os.walk(top, onerror=_unless_gone)
+            found = sorted(path for folder, folders, names in walk for path in _files(Path(folder), folders, names))
             for path in found:
                 try:
                     stat = path.lstat()
@@ -186,6 +187,12 @@ class LocalWorkspace(Workspace):
 def _files(folder: Path, folders: Sequence[str], names: Sequence[str]) -> list[Path]:
     """What `os.walk` found in a folder and does not walk into: links to folders are files here, and never followed."""
     return [*(folder / name for name in names), *(path for name in folders if (path := folder / name).is_symlink())]
+
+
+def _unless_gone(error: OSError) -> None:
+    """A directory that cannot be read is not an empty one; one that was removed meanwhile is."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _link(path: Path, root: Path) -> SpecError:

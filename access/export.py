@@ -30,8 +30,10 @@ def export_collection(batches: Iterable[pa.RecordBatch], schema: pa.Schema, meta
     if is_remote(target):
         return _export_remote(batches, schema, metadata, target.rstrip("/"))
     path = Path(target.removeprefix("file://")).expanduser().resolve()
-    refuse_inside(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    with disk_errors(path):
+        refuse_inside(path)
+        is_taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if is_taken:
         raise SpecError(f"{path} is not empty", remedy="export to a new or empty directory")
     staging = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     workspace = LocalWorkspace(path.parent)

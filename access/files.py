@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,6 +73,11 @@ class Workspace(ABC):
     @abstractmethod
     def delete(self, prefix: str) -> int:
         """Delete the file, or all files below the directory; the number of files deleted. Follows no links."""
+
+    def delete_files(self, keys: Iterable[str]) -> None:
+        """Delete single files, in any order, and in few requests where the store can; one that is gone already is no error."""
+        for key in keys:
+            self.delete(key)
 
     @abstractmethod
     def copy(self, source: str, target: str) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from rasterloom.access.clock import SYSTEM, Clock
 from rasterloom.access.commits import COMMITS, FAILURES, INFLIGHT, VERSIONS, Commit, checked_name, is_name, latest, version_key
+from rasterloom.access.disk import disk_errors
 from rasterloom.access.files import Entry, Workspace
 from rasterloom.access.heartbeat import FRESH, is_fresh, run_of
 from rasterloom.access.memory import prune
@@ -77,10 +78,13 @@ def collect(workspace: Workspace, name: str, *, grace: timedelta = GRACE, clock:
 def _sweep_links(workspace: Workspace, name: str, now: datetime) -> None:
     """Links that a kill left between being made and taking the place of `<name>_stac`."""
     link = workspace.local_path(f"{name}_stac")
-    for leftover in link.parent.glob(f".{link.name}.*.tmp") if link else ():
-        with suppress(FileNotFoundError):  # it has taken its place meanwhile
-            if _is_old(datetime.fromtimestamp(leftover.lstat().st_mtime, UTC), now):
-                workspace.delete(leftover.name)
+    if link is None:
+        return
+    with disk_errors(link):
+        for leftover in link.parent.glob(f".{link.name}.*.tmp"):
+            with suppress(FileNotFoundError):  # it has taken its place meanwhile
+                if _is_old(datetime.fromtimestamp(leftover.lstat().st_mtime, UTC), now):
+                    workspace.delete(leftover.name)
 
 
 def collect_after(workspace: Workspace, name: str, *, clock: Clock = SYSTEM) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rasterloom.access.commits import latest, version_key
+from rasterloom.access.disk import disk_errors
 from rasterloom.access.files import Workspace
 from rasterloom.errors import RasterloomError
 
@@ -22,8 +23,8 @@ def publish_link(workspace: Workspace, name: str) -> None:
 
 
 def _point(workspace: Workspace, name: str) -> None:
-    newest = latest(workspace, name)
     link = workspace.local_path(f"{name}_stac")
+    newest = latest(workspace, name) if link is not None else None
     while newest is not None and link is not None and (link.is_symlink() or not link.exists()):
         _swap(link, Path(version_key(name, newest.dir)))
         again = latest(workspace, name)
@@ -35,7 +36,10 @@ def _point(workspace: Workspace, name: str) -> None:
 def points_to(workspace: Workspace, name: str) -> str | None:
     """Where the link points, relative to the workspace; None where there is none."""
     link = workspace.local_path(f"{name}_stac")
-    return os.readlink(link) if link is not None and link.is_symlink() else None
+    if link is None:
+        return None
+    with disk_errors(link):
+        return os.readlink(link) if link.is_symlink() else None
 
 
 def _swap(link: Path, target: Path) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from rasterloom.access.commits import COMMITS, FAILURES, INFLIGHT, VERSIONS, Commit, checked_name, is_name, latest, version_key
+from rasterloom.access.commits import COMMITS, INFLIGHT, VERSIONS, Commit, checked_name, is_name, latest, version_key
 from rasterloom.access.failures import read_failures
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import is_fresh
+from rasterloom.access.link import points_to
 from rasterloom.access.snapshots import checked_snapshot, history
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
@@ -117,7 +118,8 @@ def failures_of(name: str, workspace: str | None) -> pa.Table | None:
 def delete_collection(workspace: Workspace | str | None, name: str) -> int:
     """Delete a collection and all its versions, nothing else; the number of files deleted. Raises SpecError where there is none.
 
-    The commits go first: a delete that is interrupted leaves no collection that points to missing files.
+    The commits go before the data, the newest last of them: a delete that is interrupted leaves the whole of the newest version,
+    or no collection; never an older one, and none that points to missing files. Once more, and it is finished.
     """
     place = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
     if not {COMMITS, VERSIONS} & set(place.children(checked_name(name))):
@@ -127,11 +129,16 @@ def delete_collection(workspace: Workspace | str | None, name: str) -> int:
         raise Unavailable(
             f"a run is building {name} now", remedy="wait until it ends; one that was killed counts as ended after five minutes"
         )
-    link = place.local_path(f"{name}_stac")
-    count = place.delete(f"{name}/{COMMITS}") + sum(place.delete(f"{name}/{part}") for part in (VERSIONS, FAILURES))
-    if link is not None and link.is_symlink():
+    if points_to(place, name) is not None:
         place.delete(f"{name}_stac")
-    return count + place.delete(name)
+    keys = [entry.key for entry in place.list(name)]
+    commits = sorted((key for key in keys if key.startswith(f"{name}/{COMMITS}/")), key=lambda key: (key.endswith(".json"), key))
+    place.delete_files(commits[:-1])
+    place.delete_files(commits[-1:])
+    place.delete_files(key for key in keys if not key.startswith((f"{name}/{COMMITS}/", f"{name}/{VERSIONS}/")))
+    place.delete(f"{name}/{VERSIONS}")  # last, as it is what a second attempt knows the collection by
+    place.delete(name)
+    return len(keys)
 
 
 def _snapshot(workspace: Workspace, name: str, newest: Commit, number: int | None) -> Opened:

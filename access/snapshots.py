@@ -10,6 +10,7 @@ from datetime import datetime
 from rasterloom.access.clock import SYSTEM, Clock
 from rasterloom.access.commits import Commit, commit, commit_key, latest, numbered, read_commit, version_key
 from rasterloom.access.files import Workspace
+from rasterloom.access.link import publish_link
 from rasterloom.errors import SpecError, Unavailable
 
 
@@ -109,13 +110,15 @@ def _snapshot(workspace: Workspace, name: str, log: list[Commit], place: int) ->
 def rollback(workspace: Workspace, name: str, number: int, *, clock: Clock = SYSTEM) -> Commit:
     """Make an older version the newest again, by a commit that names its directory: nothing is rewritten, nothing lost.
 
-    Raises SpecError for a snapshot that is not there or no longer kept, Conflict where another run commits meanwhile.
+    The link `<name>_stac` follows. Raises SpecError for a snapshot that is not there or no longer kept, Conflict where another
+    run commits meanwhile.
     """
     newest = latest(workspace, name)
     if newest is None:
         raise SpecError(f"no collection named {name!r} in {workspace.uri}", remedy="see `rasterloom list`")
     target = checked_snapshot(workspace, name, number, newest)
     if target.dir == newest.dir:
+        publish_link(workspace, name)
         return newest
     now = clock.now()
     draft = replace(
@@ -127,7 +130,9 @@ def rollback(workspace: Workspace, name: str, number: int, *, clock: Clock = SYS
         started=now,
         ended=now,
     )
-    return commit(workspace, name, draft, clock=clock)
+    made = commit(workspace, name, draft, clock=clock)
+    publish_link(workspace, name)
+    return made
 
 
 def checked_snapshot(workspace: Workspace, name: str, number: int, newest: Commit) -> Commit:

@@ -6,7 +6,6 @@ from argparse import Namespace
 from datetime import timedelta
 
 from rasterloom.access.gc import Collected, collect, collections_to_collect
-from rasterloom.access.link import publish_link
 from rasterloom.access.memory import prune
 from rasterloom.access.opening import summary_of
 from rasterloom.access.refs import to_json
@@ -35,7 +34,6 @@ def _row(each: Snapshot) -> tuple[object, ...]:
 def roll_back(args: Namespace) -> int:
     workspace = open_workspace(args.workspace)
     made = rollback(workspace, args.name, args.snapshot)
-    publish_link(workspace, args.name)
     document = {"name": args.name, "snapshot": made.version, "rollback_of": made.rollback_of, "rows": made.rows, "directory": made.dir}
     text = f"{args.name}: snapshot {made.version} holds what {args.snapshot} held, {made.rows:,} scenes; nothing was deleted"
     answer(args, document, text)

@@ -23,6 +23,7 @@ from rasterloom.access.disk import LocalWorkspace
 from rasterloom.access.files import Workspace
 from rasterloom.access.gc import GRACE, collect, collect_after, collections_to_collect
 from rasterloom.access.heartbeat import FRESH, LEASE, Heartbeat
+from rasterloom.access.link import points_to
 from rasterloom.access.memory import prune
 from rasterloom.access.snapshots import history, rollback, snapshots, stands, window
 from rasterloom.access.staging import records_key
@@ -205,6 +206,7 @@ def test_a_rollback_is_a_commit_that_names_the_old_version(workspace: Workspace,
     assert (back.files, back.fingerprint, back.failures) == (made[0].files, made[0].fingerprint, made[0].failures)
     assert latest(workspace, "c") == back
     assert versions(workspace) == ["a", "b", "c"]
+    assert points_to(workspace, "c") == (version_key("c", "a") if workspace.local_path("c") else None), "the link follows"
     assert rollback(workspace, "c", 1, clock=hands.clock) == back, "what is current already needs no commit"
     assert [line.is_current for line in snapshots(workspace, "c")] == [True, False, False, True]
     forth = rollback(workspace, "c", 3, clock=hands.clock)

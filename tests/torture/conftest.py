@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture.machine import Machine, Order
+from tests.torture.steps import Places
 from tests.torture.upstream import Upstream
 
 
@@ -32,6 +33,11 @@ def built(upstream: Upstream, machine: Machine, tmp_path_factory: pytest.TempPat
     report = machine.run(Order(step="build", workspace=str(workspace), arguments={"spec": upstream.spec()}))
     assert report.result is not None, report
     return workspace
+
+
+@pytest.fixture(scope="module")
+def places(upstream: Upstream, machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(upstream, machine, tmp_path_factory.mktemp("places"))
 
 
 @pytest.fixture

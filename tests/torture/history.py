@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 
 from rasterloom.access import commits, gc, publish
@@ -138,7 +138,8 @@ def build(run: str, world: World) -> object:
 def draft_on(parent: Commit | None, run: str, directory: str, workspace: Workspace, world: World) -> Commit:
     """The files of a version, and its draft. A version on which this one is built may be superseded and collected meanwhile."""
     runs = [*runs_of(workspace, parent), run]
-    files = tuple(written(workspace, directory, part, runs) for part in range(PARTS))
+    content = json.dumps({"runs": runs}).encode()
+    files = tuple(written(workspace, directory, part, content, rows=len(runs)) for part in range(PARTS))
     try:
         publish.verify_listing(workspace, version_key(NAME, directory), files)
     except Unavailable as error:
@@ -148,11 +149,15 @@ def draft_on(parent: Commit | None, run: str, directory: str, workspace: Workspa
     return draft_of(run, directory, files, world.clock, rows=len(runs))
 
 
-def written(workspace: Workspace, directory: str, part: int, runs: Sequence[str]) -> DataFile:
-    data = json.dumps({"runs": runs}).encode()
+def written(workspace: Workspace, directory: str, part: int, data: bytes, *, rows: int) -> DataFile:
     path = f"part-{directory}-{part}"
     workspace.write(f"{version_key(NAME, directory)}/{path}", data)
-    return DataFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(runs))
+    return DataFile(path=path, size=len(data), sha256=digest(data), rows=rows)
+
+
+@lru_cache(1024)
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def draft_of(run: str, directory: str, files: tuple[DataFile, ...], clock: Clock, *, rows: int) -> Commit:
@@ -194,7 +199,7 @@ def runs_of(workspace: Workspace, commit: Commit | None) -> list[str]:
 
 def whole(workspace: Workspace, commit: Commit, file: DataFile) -> bytes:
     data = workspace.read(f"{version_key(NAME, commit.dir)}/{file.path}")
-    if data is None or hashlib.sha256(data).hexdigest() != file.sha256:
+    if data is None or digest(data) != file.sha256:
         raise Lost(f"{file.path} of version {commit.version} is {'gone' if data is None else 'changed'}")
     return data
 

@@ -166,10 +166,14 @@ class Unsynced:
 
 
 def kill_at(interposer: Interposer, number: int) -> None:
-    """SIGKILL to the whole process group before the operation of this number."""
+    kill_when(interposer, lambda operation: operation.number == number)
+
+
+def kill_when(interposer: Interposer, fits: Callable[[Operation], bool]) -> None:
+    """SIGKILL to the whole process group before an operation that fits."""
 
     def before(operation: Operation) -> None:
-        if operation.number == number:
+        if fits(operation):
             os.killpg(os.getpgrp(), signal.SIGKILL)
 
     interposer.before.append(before)

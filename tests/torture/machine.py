@@ -40,6 +40,8 @@ class Order:
     """Directory whose operations count; None: the workspace."""
     kill_at: int | None = None
     """Die before this changing operation."""
+    kill_at_commit: bool = False
+    """Die before the operation that would commit."""
     tear_at: tuple[int, int] | None = None
     """(operation, seed): as `kill_at`, and what was not synced is cut."""
     fail_at: tuple[int, str, bool] | None = None
@@ -200,6 +202,8 @@ def armed(order: Order) -> interpose.Interposer:
         interposer.kinds = tuple(kind for kind in interposer.kinds if kind != "fsync")
     if order.kill_at is not None:
         interpose.kill_at(interposer, order.kill_at)
+    if order.kill_at_commit:
+        interpose.kill_when(interposer, lambda operation: operation.name == "link" and "/_commits/" in operation.path)
     if order.tear_at is not None:
         interpose.tear_at(interposer, *order.tear_at)
     if order.fail_at is not None:

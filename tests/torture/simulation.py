@@ -171,8 +171,9 @@ class SimulatedWorkspace(Workspace):
         self._arrive()
         self._answer()
         start = f"{checked(prefix)}/" if prefix else ""
-        entries = [(key, stored) for key, stored in sorted(self.disk.files.items()) if key.startswith(start)]
-        return iter([Entry(key=key, size=len(stored.data), modified=stored.modified) for key, stored in entries])
+        files = self.disk.files
+        keys = sorted(key for key in files if key.startswith(start))
+        return iter([Entry(key=key, size=len(files[key].data), modified=files[key].modified) for key in keys])
 
     def children(self, prefix: str = "") -> list[str]:
         start = f"{prefix}/" if prefix else ""

@@ -15,72 +15,63 @@ from tests.torture.interpose import CHANGING, LOOKING
 from tests.torture.machine import Machine, Order, Report
 from tests.torture.rows import NAME, expected
 from tests.torture.scale import FAIL_EVERY
-from tests.torture.state import NOTHING, State, state_of
+from tests.torture.state import state_of
+from tests.torture.steps import STEPS, Places, Trial
 from tests.torture.upstream import Upstream
 
 Fresh = Callable[[bool], str]
-SOME = 3
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS")
+READING = ("EIO", "EACCES")
+"""What a disk says that is only read."""
 SAID = {"ENOSPC": "disk is full", "EIO": "nput/output error", "EACCES": "ermission denied", "EROFS": "read-only"}
 
 
-class Failing:
-    """Runs a build, or a refresh from generation 0 to 1, on a disk that fails at one operation."""
-
-    def __init__(self, upstream: Upstream, machine: Machine, fresh: Fresh, *, refresh: bool) -> None:
-        self.upstream, self.machine, self.fresh, self.refresh = upstream, machine, fresh, refresh
-        self.old = State(1, 0) if refresh else NOTHING
-        upstream.become(1)
-
-    def run(self, workspace: str, fail_at: tuple[int, str, bool] | None = None) -> Report:
-        return self.machine.run(Order(step="build", workspace=workspace, arguments={"spec": self.upstream.spec()}, fail_at=fail_at))
-
-    def operations(self, code: str) -> int:
-        report = self.run(self.fresh(self.refresh), (10**9, code, False))
-        assert report.result is not None, report
-        return report.operations
-
-    def fail(self, number: int, code: str, *, lasting: bool) -> Report:
-        workspace, where = self.fresh(self.refresh), f"{code} at operation {number}"
-        report = self.run(workspace, (number, code, lasting))
-        new = State(self.old.version + 1, 1)
-        left = state_of(workspace)
-        assert left == new or (report.result is None and left == self.old), f"{where}: {left}, {report}"
-        if report.result is None:
-            assert report.ours, f"{where}: {report}"
-            assert report.remedy, f"{where}: {report}"
-            assert SAID[code] in report.message, f"{where}: {report}"
-            assert "Traceback" not in report.message
-        after = self.run(workspace)
-        assert after.result is not None, f"{where}: the next run: {after}"
-        assert state_of(workspace).generation == 1
-        return report
+@pytest.fixture(params=STEPS)
+def trial(request: pytest.FixtureRequest, places: Places) -> Trial:
+    return Trial(STEPS[request.param], places)
 
 
-@pytest.fixture(params=["build", "refresh"])
-def failing(request: pytest.FixtureRequest, upstream: Upstream, machine: Machine, fresh: Fresh) -> Failing:
-    return Failing(upstream, machine, fresh, refresh=request.param == "refresh")
+def operations(trial: Trial, code: str) -> int:
+    return trial.operations(fail_at=(10**9, code, False))
 
 
-@pytest.mark.parametrize("code", ERRORS)
-def test_a_disk_that_fails(failing: Failing, code: str) -> None:
-    total = failing.operations(code)
-    for number in range(1, total, total // SOME):
-        failing.fail(number, code, lasting=number % 2 == 1)
+def fail(trial: Trial, number: int, code: str, *, lasting: bool) -> Report:
+    """A clear error that names path and cause, or success; whatever was there is whole; and the next run works."""
+    report, workspace = trial.fault(fail_at=(number, code, lasting))
+    where = f"{code} at operation {number} of {trial.step.name}"
+    assert not report.killed
+    if report.result is None:
+        assert report.ours, f"{where}: {report}"
+        assert report.remedy, f"{where}: {report}"
+        assert SAID[code] in report.message, f"{where}: {report}"
+        assert str(Path(workspace).parent) in report.message, f"{where}: {report}"
+        assert "Traceback" not in report.message
+    elif report.result.get("damaged"):
+        assert any(SAID[code] in finding for finding in report.result["findings"]), f"{where}: {report}"
+    trial.recover(workspace, where)
+    return report
+
+
+def test_a_disk_that_fails(trial: Trial) -> None:
+    for place, code in enumerate(READING if trial.step.reads_only else ERRORS):
+        number = 1 + operations(trial, code) * (2 * place + 1) // 8
+        fail(trial, number, code, lasting=place % 2 == 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 @pytest.mark.parametrize("code", ERRORS)
-def test_a_disk_that_fails_at_every_operation(failing: Failing, code: str, lasting: bool) -> None:
-    numbers = range(1, failing.operations(code) + 1, FAIL_EVERY)
-    reports = [failing.fail(number, code, lasting=lasting) for number in numbers]
-    print(f"{len(reports)} failures")
-    assert any(report.result is None for report in reports)
+def test_a_disk_that_fails_at_every_operation(trial: Trial, code: str, lasting: bool) -> None:
+    numbers = range(1, operations(trial, code) + 1, FAIL_EVERY)
+    reports = [fail(trial, number, code, lasting=lasting) for number in numbers]
+    told = sum(report.result is None for report in reports)
+    print(f"{trial.step.name}, {code}: {len(reports)} failures, {told} told, {len(reports) - told} survived")
+    assert told or trial.step.reads_only or not lasting
 
 
-def test_looking_counts_too(failing: Failing) -> None:
-    assert failing.operations("EIO") > failing.operations("ENOSPC")
+def test_looking_counts_too(places: Places) -> None:
+    trial = Trial(STEPS["refresh"], places)
+    assert operations(trial, "EIO") > operations(trial, "ENOSPC")
     assert not set(CHANGING) & set(LOOKING)
 
 

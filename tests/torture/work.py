@@ -14,6 +14,7 @@ from rasterloom.access.collection import load
 from rasterloom.access.gc import collect
 from rasterloom.access.opening import delete_collection
 from rasterloom.access.snapshots import rollback
+from rasterloom.access.verify import verify
 from rasterloom.access.workspace import open_workspace
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.plan import make_plan
@@ -57,7 +58,19 @@ def delete(workspace: str) -> Result:
     return {"deleted": delete_collection(workspace, NAME)}
 
 
-STEPS: dict[str, Callable[..., Result]] = {"build": build, "export": export, "rollback": roll_back, "gc": collect_garbage, "delete": delete}
+def look_through(workspace: str) -> Result:
+    report = verify(open_workspace(workspace), NAME)
+    return {"damaged": report.is_damaged, "findings": [f"{finding.path}: {finding.message}" for finding in report.findings]}
+
+
+STEPS: dict[str, Callable[..., Result]] = {
+    "build": build,
+    "export": export,
+    "rollback": roll_back,
+    "gc": collect_garbage,
+    "delete": delete,
+    "verify": look_through,
+}
 
 
 def perform(step: str, workspace: str, arguments: Mapping[str, Any]) -> Result:
