@@ -10,15 +10,34 @@ from urllib.parse import urljoin, urlsplit
 from rasterloom.access.redact import canonical_href
 from rasterloom.errors import Unreadable
 
+S3_PATHS = ("href", "alternate.s3.href")
 
-def chosen_href(asset: Mapping[str, Any], path: str) -> str:
-    """The href at `path` (`href`, or e.g. `alternate.s3.href`). Raises `Unreadable` (`href-missing`)."""
+
+def chosen_href(asset: Mapping[str, Any], rule: str, sibling: object = None) -> str:
+    """The href at a path (`href`, or e.g. `alternate.s3.href`); by the rule `s3` the first that is an `s3://` address: `href`,
+    `alternate.s3.href`, `href` of `sibling` (the asset `s3_<key>` beside it, where NASA's catalog has one), and else `href`.
+
+    Raises `Unreadable` (`href-missing`).
+    """
+    if rule != "s3":
+        return _href_at(asset, rule)
+    found = [_text_at(asset, path) for path in S3_PATHS] + [_text_at(sibling, "href")]
+    return next((href for href in found if href.lower().startswith("s3://")), "") or _href_at(asset, "href")
+
+
+def _href_at(asset: Mapping[str, Any], path: str) -> str:
+    href = _text_at(asset, path)
+    if not href:
+        raise Unreadable(f"the asset has no text at {path!r}", reason="href-missing", remedy="correct the item in the catalog")
+    return href
+
+
+def _text_at(asset: object, path: str) -> str:
+    """An empty text where there is none."""
     value: Any = asset
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
-    if not isinstance(value, str) or not value.strip():
-        raise Unreadable(f"the asset has no text at {path!r}", reason="href-missing", remedy="correct the item in the catalog")
-    return value.strip()
+    return value.strip() if isinstance(value, str) else ""
 
 
 def absolute_href(href: str, base: str) -> str:

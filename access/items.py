@@ -161,11 +161,11 @@ def _assets_of(item: Mapping[str, Any], scene_id: str, question: Question) -> tu
     return tuple(kept), tuple(failures)
 
 
-def _asset_of(assets: Mapping[str, Any], band: Band, href_path: str, base: str) -> Asset:
+def _asset_of(assets: Mapping[str, Any], band: Band, href_rule: str, base: str) -> Asset:
     asset = assets.get(band.asset)
     if not isinstance(asset, dict):
         raise Unreadable(f"the item has no asset {band.asset!r}", reason="band-missing", remedy="correct band_map, or leave the band out")
-    href = absolute_href(chosen_href(asset, href_path), base)
+    href = absolute_href(chosen_href(asset, href_rule, assets.get(f"s3_{band.asset}")), base)
     if _is_jpeg2000(asset.get("type"), href):
         raise Unreadable(f"asset {band.asset!r} is JPEG 2000, not a GeoTIFF", reason="jpeg2000", remedy="map the band to a GeoTIFF asset")
     size = asset.get("file:size")

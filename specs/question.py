@@ -140,7 +140,7 @@ class Question:
     bands: tuple[Band, ...]
     dedupe: Dedupe | None
     href: str
-    """Which href of an asset is taken: `href`, or a path such as `alternate.s3.href`."""
+    """Which href of an asset is taken: `href`, a path such as `alternate.s3.href`, or `s3`: its S3 address wherever that stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

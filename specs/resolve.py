@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from rasterloom.errors import Problem, SpecError
 from rasterloom.specs import catalog
+from rasterloom.specs.auth import auth_ref, href_rule
 from rasterloom.specs.dates import parse_dates
 from rasterloom.specs.durations import parse_duration
-from rasterloom.specs.effort import AuthRef, Effort
+from rasterloom.specs.effort import Effort
 from rasterloom.specs.identity import canonical_json
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question
@@ -35,7 +36,7 @@ def resolve(spec: CollectionSpec) -> Question:
         query=None if spec.query is None else canonical_json(spec.query),
         bands=_bands(spec, entry),
         dedupe=None if spec.dedupe is None else Dedupe(key=spec.dedupe.key, order_by=spec.dedupe.order_by),
-        href="href" if entry is None else entry.href,
+        href=href_rule(auth_ref(spec.auth, entry), entry),
     )
 
 
@@ -54,7 +55,7 @@ def effort(spec: CollectionSpec) -> Effort:
         max_page_size=entry.max_page_size if entry else None,
         method=stac.method if stac else "POST",
         headers=tuple(sorted((stac.headers or {}).items())) if stac else (),
-        auth=_auth(spec, entry),
+        auth=auth_ref(spec.auth, entry),
         allow_private_hosts=build.allow_private_hosts or any(map(_is_private, _webs(spec))),
         partition_by=spec.storage.partition_by,
         compression=spec.storage.compression,
@@ -127,19 +128,6 @@ def _bands(spec: CollectionSpec, entry: catalog.Dataset | None) -> tuple[Band, .
 def _by_code(code: str) -> tuple[list[tuple[int, str]], str]:
     """B2 before B10, B8A between B08 and B09."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", code)], code
-
-
-def _auth(spec: CollectionSpec, entry: catalog.Dataset | None) -> AuthRef:
-    """The spec's, with what the dataset knows of its bucket; else the dataset's."""
-    known = entry.auth if entry else AuthRef()
-    if spec.auth is None:
-        return known
-    given = spec.auth.model_dump(mode="json", exclude_none=True, exclude={"provider", "custom"})
-    options = {key: catalog.option_text(value) for key, value in given.items()}
-    if spec.auth.custom:
-        options |= {"object": spec.auth.custom.object, "params": canonical_json(spec.auth.custom.params or {})}
-    kept = {key: value for key, value in known.options if key == "region" or spec.auth.provider == known.provider}
-    return AuthRef(provider=spec.auth.provider, options=tuple(sorted((kept | options).items())))
 
 
 def _webs(spec: CollectionSpec) -> Iterator[str]:

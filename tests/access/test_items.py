@@ -205,6 +205,21 @@ def test_relative_hrefs(self_link: str | None, href: str, expected: str) -> None
     assert [asset.href for asset in scene.assets] == [expected]
 
 
+@pytest.mark.parametrize(
+    ("asset", "sibling", "taken"),
+    [
+        ({"href": "s3://bucket/own.tif", "alternate": {"s3": {"href": "s3://bucket/x.tif"}}}, None, "s3://bucket/own.tif"),
+        ({"href": "https://login.example.org/x.tif", "alternate": {"s3": {"href": "s3://bucket/x.tif"}}}, None, "s3://bucket/x.tif"),
+        ({"href": "https://login.example.org/x.tif"}, {"href": "s3://protected/x.tif"}, "s3://protected/x.tif"),
+        ({"href": "https://open.example.org/x.tif", "alternate": "odd"}, "odd", "https://open.example.org/x.tif"),
+    ],
+)
+def test_the_s3_address_wherever_it_stands(asset: dict[str, Any], sibling: object, taken: str) -> None:
+    scene, failures = scene_of(item(assets={"red": asset, "s3_red": sibling}), question(href="s3"))
+    assert scene is not None
+    assert (scene.assets[0].href, failures) == (taken, ())
+
+
 def test_the_alternate_href() -> None:
     asset = {"href": "https://login.example.org/x.tif", "alternate": {"s3": {"href": "s3://bucket/x.tif"}}}
     scene, _ = scene_of(item(assets={"red": asset}), question(href="alternate.s3.href"))
