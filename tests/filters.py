@@ -12,13 +12,13 @@ NUMBERS = st.integers(-3, 3) | st.sampled_from([0.5, -1.5, 2.25])
 TEXTS = st.sampled_from(["", "a", "A", "ab", "b%", "a_b", "it's", "Ä", "\\", "landsat-8"])
 PATTERNS = st.lists(st.sampled_from(["a", "b", "A", "%", "_", r"\%", r"\_", r"\\", "'", "\n"]), max_size=5).map("".join)
 INSTANTS = st.sampled_from([datetime(2024, 6, day, hour, tzinfo=UTC) for day in (1, 2) for hour in (0, 12)])
-KINDS = {"n": NUMBERS, "m": NUMBERS, "t": TEXTS, "u:v": TEXTS, "at": INSTANTS, "b": st.booleans()}
+KINDS = {"n": NUMBERS, "m": NUMBERS, "t": TEXTS, "u:v": TEXTS, "seen": INSTANTS, "b": st.booleans()}
 """Property -> values that it is compared with."""
 
 
 def leaf(name: str) -> st.SearchStrategy[Filter]:
     """A comparison of this property with values of its kind."""
-    values = KINDS[name].map(literal) if name != "at" else KINDS[name]
+    values = KINDS[name].map(literal) if name != "seen" else KINDS[name]
     signs = ["=", "<>"] if name == "b" else ["=", "<>", "<", "<=", ">", ">="]
     made = [
         st.builds(lambda op, value: compared(op, name, value), st.sampled_from(signs), values),
