@@ -12,6 +12,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from rasterloom.access import filters
 from rasterloom.access.footprints import area_of, bounds_of, bounds_of_geometry, geometry_of, meets
 from rasterloom.access.hrefs import absolute_href, address_of, chosen_href
 from rasterloom.access.moments import instant_of
@@ -19,6 +20,7 @@ from rasterloom.access.queries import matches
 from rasterloom.access.translate import failure_of
 from rasterloom.access.values import Asset, Failure, Scene
 from rasterloom.errors import Unreadable
+from rasterloom.specs.cql2 import instant_text
 from rasterloom.specs.question import Band, CatalogSource, Interval, Question, Source, TableSource
 
 LONGEST_ID = 512
@@ -43,11 +45,12 @@ def scene_of(item: Any, question: Question) -> tuple[Scene | None, tuple[Failure
 
 
 def answers(scene: Scene, item: Mapping[str, Any], question: Question) -> bool:
-    """Whether a scene really answers the question: collection, dates, `query` and area are applied again, exactly."""
+    """Whether a scene really answers the question: collection, dates, `query`, `filter` and area are applied again, exactly."""
     return (
         _belongs(scene, question.source)
         and _in_dates(scene, question.dates)
         and matches(question.query, item)
+        and filters.matches(question.filter, item)
         and _in_area(scene, question)
     )
 
@@ -60,7 +63,8 @@ def _belongs(scene: Scene, source: Source) -> bool:
 
 def still_answers(scene: Scene, question: Question) -> bool:
     """As `answers`, for a scene out of a committed version: it keeps as much of its item as a question may ask for."""
-    return answers(scene, {"id": scene.id, "collection": scene.collection, "properties": scene.properties}, question)
+    properties = {**scene.properties, "datetime": instant_text(scene.datetime)}
+    return answers(scene, {"id": scene.id, "collection": scene.collection, "properties": properties}, question)
 
 
 def _id_of(item: Any) -> str:

@@ -14,12 +14,15 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
+from rasterloom.specs.cql2 import Compare, Filter, In, conjuncts
+from rasterloom.specs.filters import filter_of
 from rasterloom.specs.question import Box, Interval, Question
 
 Kind = Literal["same", "larger", "narrower", "other"]
 _UNSTORED = "datetime"
 """The one STAC property that a collection keeps as an instant and not as the item spelled it."""
 _BELOW, _ABOVE = ("lt", "lte"), ("gt", "gte")
+_WORDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "=": "eq"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +53,11 @@ def _kind(old: Question, new: Question, differing: tuple[str, ...]) -> Kind:
 
 def _is_part(part: Question, whole: Question) -> bool:
     return (
-        (part.source, part.href, part.dedupe, part.filter) == (whole.source, whole.href, whole.dedupe, whole.filter)
+        (part.source, part.href, part.dedupe) == (whole.source, whole.href, whole.dedupe)
         and set(part.bands) <= set(whole.bands)
         and holds_interval(whole.dates, part.dates)
         and _implies(part.query, whole.query)
+        and _entails(part.filter, whole.filter)
         and holds_area(whole, part)
     )
 
@@ -105,6 +109,32 @@ def _follows(asked: _Condition, given: _Condition) -> bool:
     if asked.operator in _ABOVE and given.operator in (*_ABOVE, "eq"):
         return given.value > asked.value if strictly else given.value >= asked.value
     return False
+
+
+def _entails(part: str | None, whole: str | None) -> bool:
+    """Whether whatever answers the filter `part` answers `whole`: each conjunct of the latter follows from one of the former."""
+    if part == whole or whole is None:
+        return True
+    known = conjuncts(None if part is None else filter_of(part))
+    return all(any(_comes_of(asked, given) for given in known) for asked in conjuncts(filter_of(whole)))
+
+
+def _comes_of(asked: Filter, given: Filter) -> bool:
+    """Equal, one of fewer values, or a tighter bound."""
+    if asked == given:
+        return True
+    if isinstance(asked, Compare) and isinstance(given, Compare) and _WORDS.keys() >= {asked.op, given.op}:
+        left, right = (_Condition(each.name, _WORDS[each.op], each.value) for each in (asked, given))
+        return _follows(left, right)
+    return isinstance(asked, In) and isinstance(given, In | Compare) and _is_one_of(asked, given)
+
+
+def _is_one_of(asked: In, given: In | Compare) -> bool:
+    if (asked.name, asked.folded) != (given.name, given.folded) or asked.negated:
+        return False
+    if isinstance(given, Compare):
+        return given.op == "=" and given.value in asked.values
+    return not given.negated and set(given.values) <= set(asked.values)
 
 
 def _is_number(value: Any) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rasterloom.specs.checks import Check
-from rasterloom.specs.kinds import BBox, Code, Dates, Geometry, Json, Name, Text, Whole, Writable
-from rasterloom.specs.query import Query, checked_filter
+from rasterloom.specs.kinds import BBox, Code, Dates, Geometry, Name, Text, Whole, Writable
+from rasterloom.specs.query import Filter, Query
 from rasterloom.specs.rules import Broken, broken
 from rasterloom.specs.sections import (
     AuthSpec,
@@ -59,8 +59,8 @@ class CollectionSpec(Section):
     """`[start, end]`, both days included, or one text: `2024`, `2024-06`, `2024-06-01/..` (an open end keeps it fresh)."""
     query: Query | None = None
     """STAC query: `{"eo:cloud_cover": {"lt": 20}}`."""
-    filter: Annotated[Json | Text | None, BeforeValidator(lambda value: value if value is None else checked_filter(value))] = None
-    """CQL2 filter, JSON or text."""
+    filter: Filter | None = None
+    """CQL2, as text (`eo:cloud_cover < 20 AND year = 2024`) or as JSON."""
     bands: tuple[Code, ...] | None = Field(default=None, min_length=1)
     """Bands to index, in this order; default: all of the map, sorted by code."""
     band_map: dict[Code, Text] | None = Field(default=None, min_length=1)

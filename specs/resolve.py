@@ -13,6 +13,7 @@ from rasterloom.specs.auth import auth_ref, href_rule
 from rasterloom.specs.dates import parse_dates
 from rasterloom.specs.durations import parse_duration
 from rasterloom.specs.effort import Effort
+from rasterloom.specs.filters import canonical_filter
 from rasterloom.specs.identity import canonical_json
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question
@@ -34,6 +35,7 @@ def resolve(spec: CollectionSpec) -> Question:
         intersects=None if spec.intersects is None else canonical_json(spec.intersects),
         dates=Interval(start=None, end=None) if spec.dates is None else parse_dates(spec.dates),
         query=None if spec.query is None else canonical_json(spec.query),
+        filter=None if spec.filter is None else canonical_filter(spec.filter),
         bands=_bands(spec, entry),
         dedupe=None if spec.dedupe is None else Dedupe(key=spec.dedupe.key, order_by=spec.dedupe.order_by),
         href=href_rule(auth_ref(spec.auth, entry), entry),
@@ -79,8 +81,6 @@ def _unexecutable_question(spec: CollectionSpec) -> Iterator[Problem]:
     for key in ("table", "collection"):
         if getattr(spec, key) is not None:
             yield Problem(path=key, message=f"the source `{key}` is valid, but {_LATER}", remedy="use `dataset` or `stac`")
-    if spec.filter is not None:
-        yield Problem(path="filter", message=f"`filter` is valid, but {_LATER}", remedy="use `query`")
     if spec.catalog is not None and not spec.bands and not spec.band_map:
         message = "nothing says which assets of a static catalog are the bands"
         yield Problem(path="catalog", message=message, remedy="write band_map: {B04: red, ...}, or bands: [...] of asset keys")

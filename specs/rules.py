@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from rasterloom.errors import SpecError
 from rasterloom.specs import catalog
+from rasterloom.specs.cql2 import WrongFilter
+from rasterloom.specs.filters import parse_filter
 from rasterloom.specs.leaks import leaks, texts
 from rasterloom.specs.wrong import a_list, shown
 
@@ -40,6 +42,17 @@ def broken(spec: Mapping[str, Any]) -> Iterator[Broken]:
     yield from _dataset_known(spec)
     yield from _bands(spec)
     yield from _covered(spec)
+    yield from _filter(spec)
+
+
+def _filter(spec: Mapping[str, Any]) -> Iterator[Broken]:
+    value = spec.get("filter")
+    if not isinstance(value, str | Mapping):
+        return
+    try:
+        parse_filter(cast(object, value))
+    except WrongFilter as error:
+        yield Broken(("filter", *error.path), error.message, error.remedy)
 
 
 def _is_torn(text: str) -> bool:

@@ -12,10 +12,15 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rasterloom.access import filters as applied
 from rasterloom.access.footprints import area_of, meets
 from rasterloom.access.queries import matches
 from rasterloom.specs.compare import Relation, relation
+from rasterloom.specs.cql2 import Filter, to_json
+from rasterloom.specs.filters import canonical_filter
+from rasterloom.specs.identity import canonical_json
 from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question, StacSource
+from tests.filters import filters
 
 
 def day(number: int) -> datetime:
@@ -83,6 +88,15 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "another set": ({"query": '{"platform":{"in":["a"]}}'}, {"query": '{"platform":{"in":["b"]}}'}, "other"),
     "texts have no order": ({"query": '{"platform":{"lt":"b"}}'}, {"query": '{"platform":{"lt":"a"}}'}, "other"),
     "the instant, which is not stored as it came": ({}, {"query": '{"properties.datetime":{"lt":"2024"}}'}, "other"),
+    "a first filter": ({}, {"filter": canonical_filter("a < 20")}, "narrower"),
+    "no filter any more": ({"filter": canonical_filter("a < 20")}, {}, "larger"),
+    "one more conjunct": ({"filter": canonical_filter("a < 20")}, {"filter": canonical_filter("b = 'x' AND a < 20")}, "narrower"),
+    "a tighter conjunct": ({"filter": canonical_filter("a < 20")}, {"filter": canonical_filter("a BETWEEN 1 AND 10")}, "narrower"),
+    "fewer values": ({"filter": canonical_filter("a IN (1, 2, 3)")}, {"filter": canonical_filter("a IN (1, 3)")}, "narrower"),
+    "one value": ({"filter": canonical_filter("a IN (1, 2, 3)")}, {"filter": canonical_filter("a = 1")}, "narrower"),
+    "other values": ({"filter": canonical_filter("a IN (1, 2)")}, {"filter": canonical_filter("a IN (2, 3)")}, "other"),
+    "one more disjunct": ({"filter": canonical_filter("a < 20")}, {"filter": canonical_filter("a < 20 OR b = 1")}, "other"),
+    "an instant in a filter": ({}, {"filter": canonical_filter("datetime > '2024-06-06'")}, "narrower"),
     "another endpoint": ({}, {"source": StacSource(url="https://stac.example.com/v2", collection="c")}, "other"),
     "another href": ({}, {"href": "alternate.s3.href"}, "other"),
     "dedupe": ({}, {"dedupe": BEST}, "other"),
@@ -141,3 +155,14 @@ def test_what_answers_a_narrower_query_answers_the_wider_one(old: dict[str, Any]
     item = {"id": "i", "properties": properties}
     if relation(replace(OLD, query=first), replace(OLD, query=second)).kind == "narrower":
         assert matches(first, item) or not matches(second, item)
+
+
+VALUES = st.none() | st.integers(-3, 3)
+
+
+@given(filters(names=("n", "m")), filters(names=("n", "m")), VALUES, VALUES)
+def test_what_answers_a_narrower_filter_answers_the_wider_one(old: Filter, new: Filter, n: int | None, m: int | None) -> None:
+    first, second = (canonical_json(to_json(filter)) for filter in (old, new))
+    item = {"id": "i", "properties": {"n": n, "m": m}}
+    if relation(replace(OLD, filter=first), replace(OLD, filter=second)).kind in ("narrower", "same"):
+        assert applied.matches(first, item) or not applied.matches(second, item)

@@ -102,7 +102,6 @@ def test_too_many_shards_are_refused() -> None:
         ({"dataset": None, "catalog": {"path": "c.json"}}, "which assets of a static catalog are the bands"),
         ({"dataset": None, "table": {"uri": "t.parquet"}}, "`table` is valid"),
         ({"dataset": None, "collection": {"uri": "c"}}, "`collection` is valid"),
-        ({"filter": "a = 1"}, "`filter` is valid"),
         ({"dataset": "cdse/sentinel-2-l2a"}, "JPEG2000"),
     ],
 )

@@ -200,6 +200,16 @@ CASES = [
     on_base("empty query", "query: {}", "query", "{} has 0 members", "leave the key out"),
     on_base("deep filter", f"filter: '{'(' * 40}a = 1{')' * 40}'", "filter", "deeper than 32 parentheses", "flatter"),
     on_base("filter of numbers", "filter: 3", "filter", "3 is not a filter", "CQL2-JSON"),
+    on_base("empty filter", "filter: ' '", "filter", "is not a filter", "CQL2-JSON"),
+    on_base("operator of a filter", "filter: 'a < 1 AND b == 2'", "filter", "character 13 (==): is no operator", "write ="),
+    on_base(
+        "place in a filter",
+        "filter:\n  op: and\n  args:\n  - {op: '<', args: [{property: a}, 1]}\n  - {op: '=', args: [{property: b}, null]}",
+        "filter.args[1].args[1]",
+        "nothing is equal to null",
+        "isNull",
+        line=9,
+    ),
     # durations, schedule
     on_base("timeout", "build: {timeout: 30}", "build.timeout", "30 is a number, wanted is text", 'quotes: "30"'),
     on_base("long timeout", "build: {timeout: 2h}", "build.timeout", "2h is not in the limits", "30s"),
