@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rasterloom.access import catalogs, stac
+from rasterloom.access import catalogs, stac, tables
 from rasterloom.access.pages import Page
 from rasterloom.access.secrets import Secrets
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
-from rasterloom.specs.question import CatalogSource, Question, Shard, Source, StacSource
+from rasterloom.specs.question import CatalogSource, Question, Shard, Source, StacSource, TableSource
 
 
 def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
@@ -19,6 +19,8 @@ def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets
             return stac.search(question, shard, effort=effort, secrets=secrets)
         case CatalogSource():
             return catalogs.search(question, shard, effort=effort, secrets=secrets)
+        case TableSource():
+            return tables.search(question, shard, effort=effort, secrets=secrets)
         case source:
             raise _unreadable(source)
 
@@ -30,6 +32,8 @@ def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secret
             return stac.search_ids(question, ids, effort=effort, secrets=secrets)
         case CatalogSource():
             return catalogs.search_ids(question, ids, effort=effort, secrets=secrets)
+        case TableSource():
+            return tables.search_ids(question, ids, effort=effort, secrets=secrets)
         case source:
             raise _unreadable(source)
 

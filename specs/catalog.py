@@ -100,6 +100,14 @@ def dataset(name: str) -> Dataset:
     return found
 
 
+def described(name: str) -> Dataset | None:
+    """What a `data_source` means: the dataset of this id or alias, else the one of this collection; of several that of Earth Search,
+    as Rasteret has it, or the first."""
+    same = [one for one in datasets() if one.collection == name and one.supported]
+    ours = sorted(same, key=lambda one: not one.id.startswith("earthsearch/"))
+    return find(name) or next(iter(ours), None)
+
+
 def match(url: str, collection: str) -> Dataset | None:
     """The dataset that this API and collection are, so that `stac:` and `dataset:` ask the same question."""
     url = url.rstrip("/")

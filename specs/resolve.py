@@ -17,6 +17,7 @@ from rasterloom.specs.filters import canonical_filter
 from rasterloom.specs.identity import canonical_json
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question
+from rasterloom.specs.sections import TableSpec
 from rasterloom.specs.sources import landing_page, source_of
 
 _LATER = "this version cannot do it yet"
@@ -78,16 +79,33 @@ def _refuse(found: Iterator[Problem]) -> None:
 
 
 def _unexecutable_question(spec: CollectionSpec) -> Iterator[Problem]:
-    for key in ("table", "collection"):
+    for key in ("collection",):
         if getattr(spec, key) is not None:
             yield Problem(path=key, message=f"the source `{key}` is valid, but {_LATER}", remedy="use `dataset` or `stac`")
     if spec.catalog is not None and not spec.bands and not spec.band_map:
         message = "nothing says which assets of a static catalog are the bands"
         yield Problem(path="catalog", message=message, remedy="write band_map: {B04: red, ...}, or bands: [...] of asset keys")
+    if spec.table is not None:
+        yield from _unmapped(spec, spec.table)
     entry = catalog.find(spec.dataset) if spec.dataset else None
     if entry is not None and not entry.supported:
         message = f"{entry.id} cannot be built: {entry.status}"
         yield Problem(path="dataset", value=entry.id, message=message, remedy="see `rasterloom datasets list` for others")
+
+
+def _unmapped(spec: CollectionSpec, table: TableSpec) -> Iterator[Problem]:
+    """A table says nothing of bands itself; what the spec says must fit how it names files."""
+    bands = _bands(spec, _entry(spec))
+    if not bands:
+        remedy = "write band_map: {B04: red, ...}, bands: [...] of asset keys, or table.data_source: the id of a dataset"
+        remedy = "write band_index_map: {B1: 0, B2: 1, ...}, or bands" if table.href_column else remedy
+        yield Problem(path="table", message="nothing says which bands the files hold", remedy=remedy)
+    elif table.href_column and len({band.asset for band in bands}) > 1:
+        message = "href_column is one file a row, and the bands are those of several assets"
+        yield Problem(path="table.href_column", message=message, remedy="write band_index_map: {B1: 0, ...}, or remove href_column")
+    elif table.href_column and len({band.index for band in bands}) < len(bands):
+        message = "several bands are the same sample of a row's file"
+        yield Problem(path="band_index_map", message=message, remedy="write band_index_map: {B1: 0, B2: 1, ...}")
 
 
 def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
@@ -108,6 +126,8 @@ def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
 def _entry(spec: CollectionSpec) -> catalog.Dataset | None:
     if spec.dataset is not None:
         return catalog.dataset(spec.dataset)
+    if spec.table is not None:
+        return catalog.described(spec.table.data_source) if spec.table.data_source else None
     return catalog.match(landing_page(spec.stac.url), spec.stac.collection) if spec.stac else None
 
 
@@ -115,8 +135,11 @@ def _bands(spec: CollectionSpec, entry: catalog.Dataset | None) -> tuple[Band, .
     """In the order of `bands`, which is part of the question; without it sorted by code, so that the order in which a
     mapping is written decides nothing."""
     indexes: Mapping[str, int] = spec.band_index_map or {}
+    file = spec.table.href_column if spec.table else None
     if spec.band_map is not None:
         known = {code: catalog.BandSource(asset=asset, index=indexes.get(code, 0)) for code, asset in spec.band_map.items()}
+    elif file and (spec.band_index_map or entry is None):
+        known = {code: catalog.BandSource(asset=file, index=indexes.get(code, 0)) for code in spec.band_index_map or spec.bands or ()}
     elif entry is not None:
         known = {code: catalog.BandSource(asset=band.asset, index=indexes.get(code, band.index)) for code, band in entry.bands.items()}
     else:

@@ -111,6 +111,9 @@ def _map_of(spec: Mapping[str, Any]) -> dict[str, str] | None:
     if given is not None:
         pairs = cast(Mapping[Any, Any], given) if isinstance(given, Mapping) else {}
         return {str(code): asset for code, asset in pairs.items() if isinstance(asset, str)} or None
+    column = _table(spec).get("href_column")
+    if isinstance(column, str) and isinstance(spec.get("band_index_map"), Mapping):
+        return dict.fromkeys(_texts(spec["band_index_map"]), column)
     dataset = source_dataset(spec)
     if dataset is not None:
         return {code: band.asset for code, band in dataset.bands.items()}
@@ -119,9 +122,11 @@ def _map_of(spec: Mapping[str, Any]) -> dict[str, str] | None:
 
 def source_dataset(spec: Mapping[str, Any]) -> catalog.Dataset | None:
     """The catalog entry that the source names, or that has the same endpoint and collection."""
-    name, stac = spec.get("dataset"), spec.get("stac")
+    name, stac, label = spec.get("dataset"), spec.get("stac"), _table(spec).get("data_source")
     if isinstance(name, str):
         return catalog.find(name)
+    if isinstance(label, str):
+        return catalog.described(label)
     pair = cast(Mapping[str, Any], stac) if isinstance(stac, Mapping) else {}
     url, collection = pair.get("url"), pair.get("collection")
     return catalog.match(url, collection) if isinstance(url, str) and isinstance(collection, str) else None
@@ -129,6 +134,11 @@ def source_dataset(spec: Mapping[str, Any]) -> catalog.Dataset | None:
 
 def _is_unknown_api(spec: Mapping[str, Any]) -> bool:
     return isinstance(spec.get("stac"), Mapping) and source_dataset(spec) is None
+
+
+def _table(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = spec.get("table")
+    return cast(Mapping[str, Any], found) if isinstance(found, Mapping) else {}
 
 
 def _texts(value: Any) -> list[str]:

@@ -20,7 +20,9 @@ def source_of(spec: CollectionSpec, entry: catalog.Dataset | None) -> Source:
     if spec.catalog is not None:
         return CatalogSource(path=_place(spec.catalog.path), collection=spec.catalog.collection)
     if spec.table is not None:
-        return _table(spec.table)
+        return _table(spec.table, entry)
+    if entry is not None and entry.table is not None:
+        return _table(_indexed(entry), entry)
     if spec.collection is not None:
         return CopySource(uri=_named(spec.collection.uri), snapshot=spec.collection.snapshot)
     url, collection = (spec.stac.url, spec.stac.collection) if spec.stac else (entry and entry.url, entry and entry.collection)
@@ -35,12 +37,17 @@ def landing_page(url: str) -> str:
     return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
 
 
-def _table(table: TableSpec) -> TableSource:
+def _indexed(entry: catalog.Dataset) -> TableSpec:
+    """The table of a dataset, as a spec would write it."""
+    return TableSpec(uri=entry.table, column_map=dict(entry.column_map) or None, href_column=entry.href_column, data_source=entry.id)
+
+
+def _table(table: TableSpec, entry: catalog.Dataset | None) -> TableSource:
     return TableSource(
         uri=None if table.uri is None else _place(table.uri),
         object=table.object,
         params=None if table.params is None else canonical_json(table.params),
-        collection=table.data_source,
+        collection=table.data_source if entry is None else entry.collection or entry.id.rpartition("/")[2],
         column_map=_pairs(table.column_map),
         href_column=table.href_column,
         url_rewrite=_pairs(table.url_rewrite),

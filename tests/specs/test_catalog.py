@@ -71,7 +71,6 @@ OURS = [
 UNSUPPORTED = {
     "earthsearch/sentinel-1-grd": "ground control points",
     "cdse/sentinel-2-l2a": "JPEG2000",
-    "source/aef-v1-annual": "table",
     "source/maxar-opendata": "table",
 }
 
@@ -98,7 +97,7 @@ def test_a_supported_dataset_resolves_and_another_says_why_not(dataset: catalog.
         return
     question = resolve(spec)
     assert dataset.supported
-    assert question.source.url.startswith("https://")
+    assert question.source.address.startswith(("https://", "s3://"))
     assert {band.code: (band.asset, band.index) for band in question.bands} == {
         code: (band.asset, band.index) for code, band in dataset.bands.items()
     }
@@ -169,3 +168,18 @@ def test_the_nearest_id_is_told(name: str, near: str) -> None:
     with pytest.raises(SpecError) as caught:
         catalog.dataset(name)
     assert near in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("label", "meant"),
+    [
+        ("pc/sentinel-2-l2a", "pc/sentinel-2-l2a"),
+        ("aef/v1-annual", "source/aef-v1-annual"),
+        ("sentinel-2-l2a", "earthsearch/sentinel-2-l2a"),
+        ("ga_ls8c_ard_3", "dea/ga_ls8c_ard_3"),
+        ("my own", None),
+    ],
+)
+def test_what_a_data_source_means(label: str, meant: str | None) -> None:
+    found = catalog.described(label)
+    assert (found and found.id) == meant

@@ -115,13 +115,16 @@ def test_what_is_not_json_has_no_identity(value: Any) -> None:
 @pytest.mark.parametrize("dataset", [one for one in catalog.datasets() if one.supported], ids=lambda one: one.id)
 def test_a_dataset_and_the_same_written_out_ask_the_same(dataset: catalog.Dataset) -> None:
     named = spec_from({"name": "a", "dataset": dataset.id, "dates": "2024", "bbox": [1, 2, 3, 4]})
-    stac = {"url": f"{dataset.url}/", "collection": dataset.collection}
+    source: dict[str, Any] = {"stac": {"url": f"{dataset.url}/", "collection": dataset.collection}}
+    if dataset.table:
+        pair = {"column_map": dict(dataset.column_map), "href_column": dataset.href_column}
+        source = {"table": {"uri": dataset.table, "data_source": dataset.id} | pair}
     maps = {
         "band_map": {code: band.asset for code, band in reversed(dataset.bands.items())},
         "band_index_map": {code: band.index for code, band in dataset.bands.items()},
     }
     for more in ({}, maps):
-        written = spec_from({"dates": ["2024-01-01", "2024-12-31"], "name": "b", "stac": stac, "bbox": [1.0, 2, 3, 4]} | more)
+        written = spec_from({"dates": ["2024-01-01", "2024-12-31"], "name": "b", "bbox": [1.0, 2, 3, 4]} | source | more)
         assert resolve(written) == resolve(named)
         assert fingerprint(resolve(written)) == fingerprint(resolve(named))
 
