@@ -76,7 +76,7 @@ class SharedStores:
             return ()
         around = {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
         digest = hashlib.blake2b(repr((options, sorted(around.items()))).encode(), key=self._salt).digest()
-        return auth, source, effort.timeout, effort.allow_private_hosts, digest
+        return auth, source, effort.timeout, effort.allow_private_hosts, effort.limits, digest
 
 
 _PROCESS = SharedStores()

@@ -22,6 +22,7 @@ import urllib3
 
 from rasterloom.access.redact import redact
 from rasterloom.access.values import Failure
+from rasterloom.access.wire import RangesIgnored
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable, Unreadable
 
 MESSAGE_LIMIT = 500
@@ -88,6 +89,8 @@ TABLE: tuple[tuple[type[BaseException], Fault], ...] = (
     (urllib3.exceptions.TimeoutError, _TIMEOUT),
     (urllib3.exceptions.DecodeError, Fault(Kind.UNREADABLE, "bad-encoding")),
     (urllib3.exceptions.HTTPError, _NETWORK),
+    # our own client for files (rasterloom.access.wire); of a StatusError the status decides
+    (RangesIgnored, _RANGES),
     (http.client.HTTPException, _NETWORK),
     # texts
     (json.JSONDecodeError, Fault(Kind.UNREADABLE, "not-json")),
@@ -127,11 +130,16 @@ ERRNO: dict[int, Fault] = {
     errno.ENOSPC: _DISK_FULL,
     errno.EDQUOT: _DISK_FULL,
     errno.EROFS: Fault(Kind.DENIED, "read-only", "the file system is mounted read-only"),
+    errno.ENETUNREACH: _NETWORK,
+    errno.EHOSTUNREACH: _NETWORK,
     errno.ENAMETOOLONG: Fault(Kind.UNREADABLE, "bad-href"),
 }
 
 FOREIGN = tuple(foreign for foreign, _ in TABLE)
 
+_PROVIDER_IN_TEXT = re.compile(r"External \w+ credential provider: ([\w.]+).*", re.DOTALL)
+"""What the code of a credential provider raises may show what it knows: only the kind of error is told."""
+_REGION_IN_TEXT = re.compile(r"incorrectly configured region", re.IGNORECASE)
 _STATUS_IN_TEXT = re.compile(r"non-2xx status code: (\d{3})|\bstatus: (\d{3})\b")
 _TIMEOUT_IN_TEXT = re.compile(r"operation timed out|kind: Timeout|timed out", re.IGNORECASE)
 _RANGES_IN_TEXT = re.compile(
@@ -174,13 +182,15 @@ def _generic(text: str) -> Fault:
         return _TIMEOUT
     if _RANGES_IN_TEXT.search(text):
         return _RANGES
+    if _REGION_IN_TEXT.search(text):
+        return Fault(Kind.SPEC, "bad-region", "set auth.region to the region of the bucket")
     return Fault(Kind.UNAVAILABLE, "network", _SERVER)
 
 
 def summary(error: BaseException) -> str:
     """One redacted line of at most 500 characters: obstore's debug dump and the server's page are left out."""
     text = str(error).partition("\n\nDebug source")[0].strip() or type(error).__name__
-    return shorten(text)
+    return shorten(_PROVIDER_IN_TEXT.sub(r"its credential provider raised \1", text))
 
 
 def shorten(text: str) -> str:

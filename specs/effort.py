@@ -24,6 +24,8 @@ class Effort:
 
     max_concurrent: int = 100
     """Requests under way at once, per process."""
+    limits: tuple[tuple[str, int], ...] = ()
+    """Requests under way at once by host (`run.limits`), sorted."""
     retries: int = 3
     timeout: float = 30.0
     """Seconds for one request."""

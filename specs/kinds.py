@@ -178,6 +178,7 @@ RRule = Annotated[str, Strict(), AfterValidator(_rrule)]
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
 Share = Annotated[float, Strict(), Field(ge=0, le=1)]
+HostName = Annotated[str, Strict(), AfterValidator(_host)]
 Json = Annotated[dict[str, Any], BeforeValidator(json_value)]
 
 

@@ -47,6 +47,7 @@ def effort(spec: CollectionSpec) -> Effort:
     """How hard to try. Raises `SpecError` where the spec asks for something that this version cannot execute."""
     _refuse(_unexecutable_effort(spec))
     entry, stac, build = _entry(spec), spec.stac, spec.build
+        limits=tuple(sorted((host.lower(), count) for host, count in (spec.run.limits or {}).items())),
     return Effort(
         max_concurrent=build.max_concurrent,
         retries=build.retries,
@@ -114,7 +115,6 @@ def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
         (bool(spec.reads), "reads", "", "remove it, and read with `rasterloom.load(...)`"),
         (bool(spec.export), "export", "", "remove it, and copy with `rasterloom export NAME URI`"),
         (spec.run.runner != "threads", "run.runner", spec.run.runner, "write threads"),
-        (bool(spec.run.limits), "run.limits", "", "remove it, and lower build.max_concurrent"),
         (spec.freshness is not None, "freshness", "", "remove it"),
     )
     for asked, path, value, remedy in refused:
@@ -162,10 +162,10 @@ def _webs(spec: CollectionSpec) -> Iterator[str]:
 
 
 def _is_private(url: str) -> bool:
-    """Whether the API itself is on plain http or a private address: then its scenes may be, too."""
+    """Whether the API itself is on a private address, as far as its name tells: then its scenes may be, too."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if parts.scheme.lower() == "http" or host == "localhost" or host.endswith(".localhost"):
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return not ip_address(host).is_global

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,7 @@ from rasterloom.specs.kinds import (
     Code,
     Cron,
     Flag,
+    HostName,
     Importable,
     Json,
     Length,
@@ -308,5 +309,5 @@ class RunSpec(Section):
     """How batches are spread."""
     address: Text | None = None
     """Of a Dask or Ray cluster."""
-    limits: dict[Text, Whole] | None = None
-    """Requests under way at once per host."""
+    limits: dict[HostName, Annotated[Whole, Field(ge=1, le=1000)]] | None = None
+    """Requests under way at once per host (`data.example.org`, with or without port) or bucket (`s3://bucket`), per process."""
