@@ -14,10 +14,11 @@ import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
 
+from rasterloom.access.governor import Ticket
 from rasterloom.access.hosts import DEADLINE, LONGEST_WAIT, PROCESS_GATES, Gates, backoff_seconds, retry_after_seconds
 from rasterloom.access.redact import redact
 from rasterloom.access.translate import Fault, Kind, error_of, fault_of_status, raised, shorten
-from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable, Unreadable
+from rasterloom.errors import RasterloomError, SpecError, Unavailable, Unreadable
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 30.0
 LARGEST_BODY = 64 << 20
@@ -25,6 +26,8 @@ LARGEST_BODY = 64 << 20
 DEEPEST_JSON = 64
 """Levels of nesting; GeoJSON needs about ten."""
 MOST_REDIRECTS = 5
+SEARCHES = 8
+"""Searches at once that a busy service is thought to have got from us."""
 _CHUNK = 1 << 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -98,11 +101,19 @@ class Web:
     """A session with one origin. `headers` go nowhere else. Not for use by several threads at once."""
 
     def __init__(
-        self, url: str, *, headers: Mapping[str, str], retries: int, timeout: float = READ_TIMEOUT, gates: Gates = PROCESS_GATES
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        retries: int,
+        timeout: float = READ_TIMEOUT,
+        deadline: float = DEADLINE,
+        gates: Gates = PROCESS_GATES,
     ) -> None:
         self.origin = origin_of(url)
         self.retries = retries
         self.timeout = timeout
+        self.deadline = deadline
         self.gate = gates.of(urlsplit(url).netloc.rpartition("@")[2])
         self.session = requests.Session()
         self.session.mount("http://", HTTPAdapter(max_retries=0))
@@ -147,7 +158,7 @@ class Web:
 
     def _json(self, ask: Ask) -> Answer:
         url = self.own(ask.url, ask.what)
-        spent = _Spending()
+        spent = _Spending(self.deadline)
         for _ in range(MOST_REDIRECTS + 1):
             status, headers, body = self._retried(ask, url, spent)
             if status not in (301, 302, 303, 307, 308):
@@ -158,19 +169,25 @@ class Web:
 
     def _retried(self, ask: Ask, url: str, spent: _Spending) -> tuple[int, Mapping[str, str], bytes]:
         while True:
-            self._pass(spent)
+            ticket = self._entered(spent)
             spent.requests += 1
             spent.tries += 1
+            pause = None
             try:
                 status, headers, body = self._send(ask, url, spent)
-            except requests.RequestException as error:
-                self._again(error_of(f"get {ask.what} from {self.origin}", error), None, spent)
-                continue
-            spent.bytes += len(body)
-            if status < 400:
-                self.gate.answered()
-                return status, headers, body
-            self._again(_refusal(status, body, ask, self.origin), retry_after_seconds(headers.get("Retry-After")), spent)
+            except requests.RequestException as failure:
+                error = error_of(f"get {ask.what} from {self.origin}", failure)
+            else:
+                spent.bytes += len(body)
+                if status < 400:
+                    self.gate.answered()
+                    return status, headers, body
+                if status in (429, 503):
+                    self.gate.throttled(ticket, most=SEARCHES)
+                error, pause = _refusal(status, body, ask, self.origin), retry_after_seconds(headers.get("Retry-After"))
+            finally:
+                self.gate.leave(ticket)
+            self._again(error, pause, spent)
 
     def _send(self, ask: Ask, url: str, spent: _Spending) -> tuple[int, Mapping[str, str], bytes]:
         with self.session.request(
@@ -179,24 +196,29 @@ class Web:
             json=ask.body if ask.method == "POST" else None,
             params=ask.body if ask.method == "GET" else None,
             headers={name: value for name, value in ask.headers if name.lower() not in ("host", "authorization", "cookie")},
-            timeout=(CONNECT_TIMEOUT, self.timeout),
+            timeout=(min(CONNECT_TIMEOUT, self.timeout), self.timeout),
             stream=True,
             allow_redirects=False,
         ) as response:
             return response.status_code, response.headers, _body(response, ask.what, spent)
 
-    def _pass(self, spent: _Spending) -> None:
+    def _entered(self, spent: _Spending) -> Ticket:
         before = time.monotonic()
-        self.gate.wait()
+        ticket = self.gate.enter()
         spent.waited += time.monotonic() - before
+        return ticket
 
     def _again(self, error: RasterloomError, pause: float | None, spent: _Spending) -> None:
-        """Sleep before the next try, or raise `error`."""
-        if not isinstance(error, Unavailable) or isinstance(error, AccessDenied):
+        """Sleep before the next try, or raise `error`, or that the host is down."""
+        if not isinstance(error, Unavailable):
+            self.gate.answered()
             raise error
+        if pause is None:
+            self.gate.stumbled(error.message)
         if spent.tries > self.retries or spent.over or not self.gate.may_retry():
+            self.gate.failed(error.message)
             raise error
-        if pause is not None:
+        if pause:
             self.gate.close_for(pause)
         else:
             time.sleep(backoff_seconds(spent.tries))
@@ -205,7 +227,8 @@ class Web:
 class _Spending:
     """What one answer has cost so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
         self.requests = 0
         self.tries = 0
         self.bytes = 0
@@ -214,7 +237,7 @@ class _Spending:
 
     @property
     def over(self) -> bool:
-        return self.waited > LONGEST_WAIT or time.monotonic() - self.started - self.waited > DEADLINE
+        return self.waited > LONGEST_WAIT or time.monotonic() - self.started - self.waited > self.deadline
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -231,7 +254,7 @@ def _body(response: requests.Response, what: str, spent: _Spending) -> bytes:
         if total > LARGEST_BODY:
             raise Unreadable(f"{what} is larger than {LARGEST_BODY >> 20} MiB", reason="too-large", remedy="lower stac.page_size")
         if spent.over:
-            raise Unavailable(f"{what} took longer than {DEADLINE:.0f} s", remedy="try again later, or lower stac.page_size")
+            raise Unavailable(f"{what} took longer than {spent.deadline:.0f} s", remedy="try again later, or lower stac.page_size")
     return b"".join(parts)
 
 

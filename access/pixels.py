@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import obstore
 import pyarrow as pa
 import pyproj
 import shapely
@@ -19,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from rasterloom.access.hosts import backoff_seconds
 from rasterloom.access.stores import Located, Stores
+from rasterloom.access.transfer import several
 from rasterloom.access.translate import translated
 from rasterloom.errors import SpecError, Unavailable, Unreadable
 from rasterloom.raster.decode import fill_value, read_window
@@ -119,8 +119,7 @@ def _fetched(located: Located, spans: Sequence[Span], stores: Stores, effort: Ef
         stores.gate(located.host).wait()
         try:
             with translated(f"read {located.href}"):
-                starts, ends = [span.start for span in spans], [span.end for span in spans]
-                return [bytes(part) for part in obstore.get_ranges(located.store, located.key, starts=starts, ends=ends, coalesce=0)]
+                return several(located, [(span.start, span.end) for span in spans])
         except Unavailable:
             if attempt > effort.retries:
                 raise

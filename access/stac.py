@@ -17,6 +17,7 @@ from pystac_client import Client
 from pystac_client.errors import ClientTypeError
 from pystac_client.stac_api_io import StacApiIO
 
+from rasterloom.access.hosts import PROCESS_GATES
 from rasterloom.access.http import Ask, MethodRefused, Web
 from rasterloom.access.pages import Page
 from rasterloom.access.secrets import Secrets, resolved
@@ -57,6 +58,7 @@ def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secret
 
 def _service(question: Question, effort: Effort, secrets: Secrets) -> Service:
     url = question.source.address
+    PROCESS_GATES.keep_to(effort.limits)
     return open_service(Web(url, headers=resolved(effort.headers, secrets), retries=effort.retries, timeout=effort.timeout), url, effort)
 
 

@@ -1,4 +1,4 @@
-"""Where an href lies: one obstore store per origin or bucket, made once, used by all threads.
+"""Where an href lies: one store per origin or bucket, made once, used by all threads.
 
 obstore through its sync API only (its async API can abort the interpreter at exit), and never across a fork.
 """
@@ -25,6 +25,7 @@ from rasterloom.access.keys import BLOB_HOST, Grant, Keys, Place
 from rasterloom.access.leases import Lease
 from rasterloom.access.secrets import Secrets
 from rasterloom.access.translate import summary
+from rasterloom.access.wire import Wire
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 
@@ -40,13 +41,15 @@ _NO_RETRIES: Any = {
 _PLAIN_HREF = re.compile(r"(https?://[a-zA-Z0-9.:-]+)/((?:\w[\w.+=,-]*/)*\w[\w.+=,-]*)", re.ASCII)
 """Origin and key of a URL in which nothing needs decoding."""
 Key = tuple[str, ...]
+Store = ObjectStore | Wire
+"""obstore follows redirects to wherever they lead, so https hosts that could send us anywhere are read by a client of our own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
     """One object: `key` inside `store`; `host` names the gate that its requests pass."""
 
-    store: ObjectStore
+    store: Store
     key: str
     host: str
     href: str
@@ -62,7 +65,7 @@ class Located:
 class _Open:
     """A store, and how it was opened."""
 
-    store: ObjectStore
+    store: Store
     grant: Grant
     lease: Lease | None
 
@@ -80,7 +83,9 @@ class Stores:
         self._effort = effort
         self._secrets = secrets
         self._policy = Policy(allow_private=effort.allow_private_hosts, source=source)
+        self._wire = Wire(self._policy, timeout=effort.timeout)
         self._gates = gates
+        gates.keep_to(effort.limits)
         self._lock = threading.RLock()
         self._stores: dict[Key, _Open] = {}
         self._origins: dict[str, Located] = {}
@@ -111,7 +116,7 @@ class Stores:
         plain = _PLAIN_HREF.fullmatch(href)
         known = self._origins.get(plain[1]) if plain else None
         if plain and known:
-            return Located(known.store, plain[2], known.host, href)
+            return Located(known.store, plain[2], known.host, href, known.headers)
         return self._located(href)
 
     def _located(self, href: str) -> Located:
@@ -138,7 +143,7 @@ class Stores:
         if found is None:
             found = self._opened(name, place, base)
         if found.grant.renewing is None or found.lease is None:
-            return Located(found.store, key, host, href)
+            return Located(found.store, key, host, href, found.grant.headers)
         if place.kind == "web" and found.grant.renewing.current().number != found.lease.number:
             # its header stands in the store
             self._forget(name, found)
@@ -170,7 +175,7 @@ class Stores:
         self._forget(name, refused)
         return self._located(href)
 
-    def _made(self, place: Place, grant: Grant, base: str) -> ObjectStore:
+    def _made(self, place: Place, grant: Grant, base: str) -> Store:
         """No request yet: what fails here are the options."""
         try:
             return self._store(place, grant, base)
@@ -178,7 +183,7 @@ class Stores:
             where = base or place.host or place.container
             raise SpecError(f"access to {where} cannot be set up: {summary(error)}", remedy="correct auth in the spec") from None
 
-    def _store(self, place: Place, grant: Grant, base: str) -> ObjectStore:
+    def _store(self, place: Place, grant: Grant, base: str) -> Store:
         match place.kind:
             case "s3":
                 return self._s3(place, grant)
@@ -186,6 +191,8 @@ class Stores:
                 return self._gcs(place, grant)
             case "az":
                 return self._azure(place, grant)
+            case "web" if self._policy.strict(urlsplit(base)):
+                return self._wire
             case "web":
                 return HTTPStore.from_url(base, client_options=self._client(base, grant.headers), retry_config=_NO_RETRIES)
 

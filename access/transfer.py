@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import obstore as obs
 import requests
 
+from rasterloom.access.governor import Ticket
 from rasterloom.access.hosts import DEADLINE, LONGEST_WAIT, Gate, backoff_seconds, retry_after_seconds
 from rasterloom.access.stores import CONNECT_TIMEOUT, Located
 from rasterloom.access.translate import FOREIGN, Fault, Kind, fault_of, http_status, raised, summary
+from rasterloom.access.wire import Part, StatusError, Wire
 from rasterloom.specs.effort import Effort
 
 WHOLE_FILE = 1 << 20
 """A file up to this many bytes is read whole where its server cannot do ranges."""
+BUSY = frozenset({429, 503})
+"""Statuses by which a host says that it has too much to do."""
 _SHORT = Fault(Kind.UNREADABLE, "server-ranges", "the server must answer range requests; use another href of the asset")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    data: bytes
-    size: int
-    """Bytes of the whole object."""
-    etag: str | None
 
 
 class Transfer:
@@ -37,7 +32,10 @@ class Transfer:
         self.bytes = 0
         self._effort = effort
         self._sleep = sleep
-        self._waited = 0.0
+        self._paused = 0.0
+        self._queued = 0.0
+        self._renewed = False
+        self._answers = gate.answers
         self._started = time.monotonic()
 
     def first(self, end: int) -> Part:
@@ -53,8 +51,9 @@ class Transfer:
     def range(self, start: int, end: int) -> Part:
         """Bytes `start <= byte < end`, with retries.
 
-        Raises one of FOREIGN for what is wrong with this object; `Unreadable` (`server-ranges`) for an answer that does not fit; and,
-        through the gate, `Unavailable` or `AccessDenied` for what is wrong with the host.
+        Raises one of FOREIGN for what is wrong with this object; `Unreadable` (`server-ranges`) for an answer that does not fit, or
+        (`forbidden-host`) for a redirect to where it may not lead; and, through the gate, `Unavailable` or `AccessDenied` for what is
+        wrong with the host.
         """
         try:
             return self._retried(start, end)
@@ -74,50 +73,79 @@ class Transfer:
     def _retried(self, start: int, end: int) -> Part:
         tries = 0
         while True:
-            self._pass()
+            ticket = self._entered()
             self.requests += 1
             try:
-                part = _ranged(self.located, start, end)
+                part = ranged(self.located, start, end)
             except FOREIGN as error:
-                if not fault_of(error).retryable:
+                fault = fault_of(error)
+                if fault.kind is Kind.DENIED and self._with_new_credential():
+                    continue
+                if not fault.retryable:
                     raise
-                paused = self._heed(http_status(error))
-                tries += not paused
-                if self._given_up(tries) or not (paused or self.gate.may_retry()):
+                forgiven = self._forgiven(error, ticket)
+                tries += not forgiven
+                if self._given_up(tries) or not (forgiven or self.gate.may_retry()):
                     raise
             else:
                 self.gate.answered()
                 self.bytes += len(part.data)
                 return part
+            finally:
+                self.gate.leave(ticket)
             self._sleep(backoff_seconds(max(1, tries)))
 
-    def _whole(self) -> Part | None:
-        """The file without ranges, where it is small; an empty one cannot be asked for a range at all."""
-        self.requests += 1
-        answer = obs.get(self.located.store, self.located.key)
-        meta = answer.meta
-        if meta["size"] > WHOLE_FILE:
-            return None
-        data = answer.bytes().to_bytes()
-        self.bytes += len(data)
-        return Part(data, len(data), meta["e_tag"])
-
-    def _pass(self) -> None:
+    def _entered(self) -> Ticket:
+        """The turn to ask; the time until then is not the object's."""
         if self.gate.closed:
             before = time.monotonic()
             self.gate.wait(self._sleep)
-            self._waited += time.monotonic() - before
+            self._paused += time.monotonic() - before
+        if not self.gate.turns.strained:
+            return self.gate.turns.enter(self._sleep)
+        before = time.monotonic()
+        ticket = self.gate.turns.enter(self._sleep)
+        self._queued += time.monotonic() - before
+        return ticket
+
+    def _forgiven(self, error: BaseException, ticket: Ticket) -> bool:
+        """Tell the gate of a failed try. True where it counts for nothing: the host asked for a pause, or is busy with serving others.
+
+        Raises `Unavailable` where the host is down, or wants to be left alone for longer than we wait.
+        """
+        status = http_status(error)
+        if status not in BUSY:
+            self.gate.stumbled(summary(error))
+            return False
+        self.gate.throttled(ticket, most=self._effort.max_concurrent)
+        if self._heed(error):
+            return True
+        if status == 503:
+            self.gate.stumbled(summary(error))
+        before, self._answers = self._answers, self.gate.answers
+        return self._answers > before
+
+    def _with_new_credential(self) -> bool:
+        if self.located.renew is None or self._renewed:
+            return False
+        self._renewed = True
+        self.located = self.located.renew()
+        return True
 
     def _given_up(self, tries: int) -> bool:
-        worked = time.monotonic() - self._started - self._waited
-        return tries > self._effort.retries or worked > DEADLINE or self._waited > LONGEST_WAIT
+        worked = time.monotonic() - self._started - self._paused - self._queued
+        return tries > self._effort.retries or worked > DEADLINE or self._paused > LONGEST_WAIT
 
-    def _heed(self, status: int | None) -> bool:
+    def _heed(self, error: BaseException) -> bool:
         """Learn how long a busy host wants to be left alone, and close its gate for all. True = it asked for a pause.
 
         obstore does not show the headers of an answer, so one thread of the process asks again in its own way.
         """
-        if status not in (429, 503) or not self.located.href.lower().startswith("http"):
+        if isinstance(error, StatusError):
+            if error.retry_after:
+                self.gate.close_for(error.retry_after)
+            return self.gate.closed
+        if not self.located.href.lower().startswith("http"):
             return False
         with self.gate.asking() as first:
             if first:
@@ -127,16 +155,47 @@ class Transfer:
                     self.gate.close_for(pause)
         return self.gate.closed
 
+    def _whole(self) -> Part | None:
+        """The file without ranges, where it is small; an empty one cannot be asked for a range at all."""
+        self.requests += 1
+        part = whole(self.located, WHOLE_FILE)
+        self.bytes += len(part.data) if part else 0
+        return part
 
-def _ranged(located: Located, start: int, end: int) -> Part:
+
+def ranged(located: Located, start: int, end: int) -> Part:
     """Bytes `start <= byte < min(end, size)`. The lengths are checked: obstore hands out a short body without an error."""
-    answer = obs.get(located.store, located.key, options={"range": (start, end)})
+    store = located.store
+    if isinstance(store, Wire):
+        return store.range(located.href, start, end, headers=located.headers)
+    answer = obs.get(store, located.key, options={"range": (start, end)})
     data = answer.bytes().to_bytes()
     meta, got = answer.meta, answer.range  # each access builds them anew
     size = meta["size"]
     if got != (start, min(end, size)) or len(data) != got[1] - got[0]:
         raise raised(_SHORT, f"asked for bytes {start}..{end} of {size}, the server sent {len(data)} bytes as {got[0]}..{got[1]}")
     return Part(data, size, meta["e_tag"])
+
+
+def several(located: Located, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Bytes `start <= byte < end` of each span, without retries."""
+    if isinstance(located.store, Wire):
+        return [ranged(located, start, end).data for start, end in spans]
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    return [bytes(part) for part in obs.get_ranges(located.store, located.key, starts=starts, ends=ends, coalesce=0)]
+
+
+def whole(located: Located, largest: int) -> Part | None:
+    """The object without a range, or None where it is larger."""
+    store = located.store
+    if isinstance(store, Wire):
+        return store.whole(located.href, largest, headers=located.headers)
+    answer = obs.get(store, located.key)
+    meta = answer.meta
+    if meta["size"] > largest:
+        return None
+    data = answer.bytes().to_bytes()
+    return Part(data, len(data), meta["e_tag"])
 
 
 def _pause_asked_by(href: str, timeout: float) -> float | None:

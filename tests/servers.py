@@ -15,6 +15,7 @@ import hashlib
 import json
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,8 @@ class Response:
     """Send so many bytes of the body, then close the connection."""
     pause: float = 0.0
     """Seconds before anything is sent."""
+    drip: float = 0.0
+    """Seconds between two bytes of head and body."""
 
 
 class _TCPServer(socketserver.ThreadingTCPServer):
@@ -80,6 +83,13 @@ class _TCPServer(socketserver.ThreadingTCPServer):
     request_queue_size = 512
     block_on_close = False
     owner: Server
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        plain, address = super().get_request()
+        if self.owner.tls is None:
+            return plain, address
+        # the handshake is for the connection's own thread
+        return self.owner.tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False), address
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -118,9 +128,20 @@ class _Connection(socketserver.StreamRequestHandler):
         lines += [f"{name}: {value}" for name, value in headers.items()]
         sent = response.body if response.cut_after is None else response.body[: response.cut_after]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        self.wfile.write(head if request.method == "HEAD" else head + sent)
+        whole = head if request.method == "HEAD" else head + sent
+        if response.drip:
+            return self._dripped(whole, response.drip)
+        self.wfile.write(whole)
         self.wfile.flush()
         return response.cut_after is None
+
+    def _dripped(self, data: bytes, seconds: float) -> bool:
+        for at in range(len(data)):
+            self.wfile.write(data[at : at + 1])
+            self.wfile.flush()
+            if self.server.owner.stopping.wait(seconds):
+                return False
+        return True
 
 
 class Server:
@@ -130,6 +151,8 @@ class Server:
         self.latency = latency
         self.log: list[Request] = []
         self.stopping = threading.Event()
+        self.tls: ssl.SSLContext | None = None
+        """Speak https with this."""
         self._server = _TCPServer(("127.0.0.1", 0), _Connection)
         self._server.owner = self
 
@@ -247,6 +270,17 @@ class Hang(Fault):
 
     def apply(self, request: Request, good: Response) -> Response:
         return Response(good.status, good.body, good.headers, pause=self.seconds)
+
+
+class Drip(Fault):
+    """Byte by byte, with so many seconds between two: no single wait is long."""
+
+    def __init__(self, seconds: float, *, times: int | None = None) -> None:
+        super().__init__(times=times)
+        self.seconds = seconds
+
+    def apply(self, request: Request, good: Response) -> Response:
+        return Response(good.status, good.body, good.headers, drip=self.seconds)
 
 
 class Gzip(Fault):
@@ -399,7 +433,7 @@ class StacServer(Server):
                 return _json(self._landing())
             case ["collections"]:
                 return _json({"collections": [self._collection(name) for name in self._collections()], "links": []})
-            case ["collections", name] if name in self._collections():
+            case ["collections", name] if name in self._collections() or not self.items:  # an empty one has every name
                 return _json(self._collection(name))
             case ["collections", name, "items", item]:
                 found = [one for one in self.items if one.get("id") == item and one.get("collection") == name]

@@ -10,10 +10,10 @@ import obstore
 import pytest
 
 from rasterloom.access.aws import profile
-from rasterloom.access.hosts import Gates, is_private_place, private_address
+from rasterloom.access.hosts import is_private_place, private_address
 from rasterloom.access.secrets import environment_secrets, resolved
 from rasterloom.access.stores import Stores
-from rasterloom.errors import AccessDenied, SpecError, Unavailable, Unreadable
+from rasterloom.errors import AccessDenied, SpecError, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.references import Reference
 from tests.servers import RangeServer
@@ -202,8 +202,15 @@ def test_a_local_catalog_may() -> None:
     for source in ("/data/catalog.json", "file:///data/catalog.json", "http://localhost:8080", "https://10.0.0.1/stac"):
         assert is_private_place(source)
         assert stores(source).locate("http://127.0.0.1:9/x.tif").host == "127.0.0.1:9"
+    assert stores("http://127.0.0.1:8080").locate("/data/x.tif").host == "this machine"
     assert not is_private_place("https://8.8.8.8")
     assert not is_private_place("s3://bucket/catalog.json")
+
+
+def test_a_catalog_of_the_neighbours_may_not_read_our_files() -> None:
+    for href in ("/etc/passwd", "file:///etc/passwd"):
+        with pytest.raises(Unreadable):
+            stores("http://10.0.0.1/stac").locate(href)
 
 
 def test_no_source_is_a_public_one_unless_effort_allows() -> None:
@@ -227,34 +234,6 @@ def test_secrets_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
         resolved((("a", "${RL_X}"),), environment_secrets)
     with pytest.raises(AccessDenied, match="block"):
         environment_secrets(Reference(kind="block", name="token"))
-
-
-def test_the_gate_counts_failures_in_a_row() -> None:
-    gate = Gates().of("h")
-    for _ in range(19):
-        gate.failed("x")
-    gate.answered()
-    for _ in range(19):
-        gate.failed("x")
-    with pytest.raises(Unavailable, match="h failed 20 requests"):
-        gate.failed("last words")
-    gate.failed("the next batch begins anew")
-
-
-def test_the_gate_counts_denials_in_a_row() -> None:
-    gate = Gates().of("h")
-    for _ in range(5):
-        gate.denied("x")
-    with pytest.raises(AccessDenied, match="6 requests in a row"):
-        gate.denied("x")
-
-
-def test_retries_have_a_budget() -> None:
-    gate = Gates().of("h")
-    assert sum(gate.may_retry() for _ in range(1000)) <= 100 + 0.2 * 1000
-    for _ in range(10_000):
-        gate.answered()
-    assert gate.may_retry()
 
 
 def test_a_bucket_behind_an_endpoint() -> None:

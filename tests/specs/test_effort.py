@@ -75,7 +75,7 @@ def test_the_spec_goes_before_what_the_catalog_knows(auth: dict[str, Any], expec
     [
         ("https://stac.example.com/v1", False),
         ("https://8.8.8.8/v1", False),
-        ("http://stac.example.com/v1", True),
+        ("http://stac.example.com/v1", False),
         ("https://localhost:8080", True),
         ("http://127.0.0.1:7930", True),
         ("https://10.0.0.7/stac", True),
@@ -92,13 +92,25 @@ def test_private_hosts_can_be_opened() -> None:
     assert effort(spec_from(BASE | {"build": {"allow_private_hosts": True}})).allow_private_hosts
 
 
+def test_limits_are_by_host_or_bucket() -> None:
+    limits = {"Data.Example.org": 4, "s3://usgs-landsat": 8, "h.example:8443": 1, "az://account/container": 2}
+    assert effort(spec_from(BASE | {"run": {"limits": limits}})).limits == (
+        ("az://account/container", 2),
+        ("data.example.org", 4),
+        ("h.example:8443", 1),
+        ("s3://usgs-landsat", 8),
+    )
+    for wrong in ({"https://h.example": 4}, {"h.example/path": 4}, {"": 4}, {"h.example": 0}, {"h.example": True}):
+        with pytest.raises(SpecError, match="limits"):
+            spec_from(BASE | {"run": {"limits": wrong}})
+
+
 @pytest.mark.parametrize(
     ("keys", "path"),
     [
         ({"reads": {"mean": {"kind": "composite"}}}, "reads"),
         ({"run": {"runner": "dask"}}, "run.runner"),
         ({"export": [{"to": "s3://b/x"}]}, "export"),
-        ({"run": {"limits": {"h.example": 4}}}, "run.limits"),
         ({"freshness": {"warn_after": "P3D"}}, "freshness"),
     ],
 )

@@ -1,0 +1,311 @@
+"""HTTP for files of hosts that nobody here vouches for: every hop is checked, and the address that was checked is the one connected to.
+
+obstore follows up to ten redirects to any host and cannot be told not to (docs/decisions/016). This client takes over where that
+matters: ranged GETs over pooled connections, no redirect without a check, credentials for the first origin alone, a deadline for the
+whole answer, and never more bytes than were asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead, RemoteDisconnected
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, requote_uri
+
+from rasterloom.access.hosts import Addresses, Policy, retry_after_seconds
+from rasterloom.errors import Unreadable
+
+CONNECT_TIMEOUT = 10.0
+MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_DRAINED = 1 << 16
+"""Bytes of an answer that nobody wants, read to keep its connection."""
+_IDLE = 256
+"""Connections that wait for the next request, per origin."""
+_STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+"""What the end of a connection looks like that the server closed while it waited."""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Headers = tuple[tuple[str, str], ...]
+Dial = Callable[[SplitResult], socket.socket]
+"""Opens a connection to the host of a URL, or to the proxy in front of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    data: bytes
+    size: int
+    """Bytes of the whole object."""
+    etag: str | None
+
+
+class StatusError(HTTPException):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, retry_after: float | None) -> None:
+        super().__init__(f"the server answered with status {status}")
+        self.status_code = status
+        self.retry_after = retry_after
+        """Seconds that the host asks to be left alone."""
+
+
+class RangesIgnored(HTTPException):
+    """The answer does not fit the range that was asked for."""
+
+
+class Wire:
+    """The client of one source. Thread-safe."""
+
+    def __init__(self, policy: Policy, *, timeout: float, dial: Dial | None = None) -> None:
+        self._policy = policy
+        self._timeout = timeout
+        self._proxies = getproxies() if dial is None else {}
+        self._dial = dial or self._dialled
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._idle: dict[tuple[str, str], list[HTTPConnection]] = {}
+
+    def range(self, href: str, start: int, end: int, *, headers: Headers = ()) -> Part:
+        """Bytes `start <= byte < min(end, size)`.
+
+        Raises `StatusError`, `RangesIgnored`, `Unreadable` (`forbidden-host`, `redirect-loop`), and OSError, SSLError or HTTPException of
+        a connection that fails.
+        """
+        with self._answer(href, {**dict(headers), "Range": f"bytes={start}-{end - 1}"}, dict(headers)) as answer:
+            return answer.part(start, end)
+
+    def whole(self, href: str, largest: int, *, headers: Headers = ()) -> Part | None:
+        """The file without a range; None where it is larger, or does not say how large. Raises as `range`."""
+        with self._answer(href, dict(headers), dict(headers)) as answer:
+            return answer.whole(largest)
+
+    def _answer(self, href: str, headers: dict[str, str], secrets: Mapping[str, str]) -> _Answer:
+        """The answer at the end of the redirects, whose body is still to be read."""
+        deadline = time.monotonic() + self._timeout
+        url = href
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = self._ask(_checked(url, self._policy), headers, deadline)
+            if answer.status not in _REDIRECTS:
+                return answer
+            target = urljoin(url, answer.header("Location") or "")
+            answer.close()
+            if _origin(target) != _origin(url):
+                headers = {name: value for name, value in headers.items() if name not in secrets}
+            url = target
+        raise Unreadable("the href is redirected without end", reason="redirect-loop", remedy="correct the href in the catalog")
+
+    def _ask(self, parts: SplitResult, headers: Mapping[str, str], deadline: float) -> _Answer:
+        origin = parts.scheme, parts.netloc.rpartition("@")[2]
+        idle = self._idle.setdefault(origin, [])
+        try:
+            return self._sent(idle.pop(), idle, parts, headers, deadline)
+        except (IndexError, *_STALE):
+            # none was there, or the server had closed it: a new one tells the truth
+            return self._sent(self._connected(parts), idle, parts, headers, deadline)
+
+    def _sent(
+        self, connection: HTTPConnection, idle: list[HTTPConnection], parts: SplitResult, headers: Mapping[str, str], deadline: float
+    ) -> _Answer:
+        target = requote_uri(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}")
+        try:
+            vars(connection.sock)["deadline"] = deadline
+            connection.request("GET", target, headers={"User-Agent": "rasterloom", **headers})
+            return _Answer(connection, connection.getresponse(), idle)
+        except (OSError, HTTPException):
+            connection.close()
+            raise
+
+    def _connected(self, parts: SplitResult) -> HTTPConnection:
+        """A new connection, encrypted where the URL says so."""
+        plain = self._dial(parts)
+        connection: HTTPConnection
+        try:
+            if parts.scheme == "https":
+                connection = HTTPSConnection(parts.hostname or "", parts.port)
+                connection.sock = self._tls().wrap_socket(plain, server_hostname=parts.hostname)
+            else:
+                connection = HTTPConnection(parts.hostname or "", parts.port)
+                connection.sock = plain
+        except BaseException:
+            plain.close()
+            raise
+        connection.auto_open = 0
+        return connection
+
+    def _tls(self) -> ssl.SSLContext:
+        """Made once: reading the certificates takes milliseconds."""
+        with self._lock:
+            if self._context is None:
+                context = ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
+                context.load_default_certs()
+                context.sslsocket_class = _TimedTls
+                self._context = context
+            return self._context
+
+    def _dialled(self, parts: SplitResult) -> socket.socket:
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        if proxy and not proxy_bypass(host):
+            return _through(urlsplit(proxy if "://" in proxy else f"http://{proxy}"), host, port)
+        return connected(self._policy.addresses(host, port))
+
+
+class _Answer:
+    """An answer whose connection goes back to the others when its body was read to the end, and is closed otherwise."""
+
+    def __init__(self, connection: HTTPConnection, response: HTTPResponse, idle: list[HTTPConnection]) -> None:
+        self._connection, self._response, self._idle = connection, response, idle
+        self.status = response.status
+
+    def __enter__(self) -> _Answer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, StatusError):
+            self._connection.close()
+        else:
+            self.close()
+
+    def header(self, name: str) -> str | None:
+        return self._response.getheader(name)
+
+    def close(self) -> None:
+        if (self._response.length or 0) <= _DRAINED and not self._response.chunked:
+            try:
+                self._response.read()
+            except (OSError, HTTPException):
+                self._connection.close()
+                return
+        if self._response.isclosed() and not self._response.will_close and len(self._idle) < _IDLE:
+            self._idle.append(self._connection)
+        else:
+            self._connection.close()
+
+    def part(self, start: int, end: int) -> Part:
+        self._refuse_failure()
+        told = _CONTENT_RANGE.fullmatch((self.header("Content-Range") or "").strip())
+        if self.status != 206 or told is None or self._encoded:
+            raise RangesIgnored(f"asked for bytes {start}..{end}, the server answered with status {self.status} and no such range")
+        first, last, size = map(int, told.groups())
+        expected = min(end, size) - start
+        if (first, last + 1) != (start, min(end, size)) or self._response.length not in (None, expected):
+            raise RangesIgnored(f"asked for bytes {start}..{end} of {size}, the server sent {self._response.length} as {first}..{last + 1}")
+        return Part(self._read(expected), size, self.header("ETag"))
+
+    def whole(self, largest: int) -> Part | None:
+        self._refuse_failure()
+        length = self._response.length
+        if length is None or length > largest or self._encoded:
+            return None
+        return Part(self._read(length), length, self.header("ETag"))
+
+    @property
+    def _encoded(self) -> bool:
+        return (self.header("Content-Encoding") or "identity").lower() != "identity"
+
+    def _refuse_failure(self) -> None:
+        if self.status not in (200, 206):
+            raise StatusError(self.status, retry_after_seconds(self.header("Retry-After")))
+
+    def _read(self, expected: int) -> bytes:
+        """The body, which is to have this length, and not a byte more. Raises `IncompleteRead` where the connection breaks off."""
+        data = self._response.read(expected + 1)
+        if len(data) > expected:
+            raise RangesIgnored(f"the server sends more than the {expected} bytes that were asked for")
+        if len(data) < expected:
+            raise IncompleteRead(data, expected - len(data))
+        return data
+
+
+class _Timed(socket.socket):
+    """No reading goes on beyond `deadline`, however few bytes come at a time."""
+
+    deadline = math.inf
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        self.settimeout(_left(self.deadline))
+        return super().recv_into(buffer, nbytes or 0, flags)
+
+
+class _TimedTls(ssl.SSLSocket):
+    """As `_Timed`."""
+
+    deadline = math.inf
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        self.settimeout(_left(self.deadline))
+        return super().recv_into(buffer, nbytes or 0, flags)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the answer timed out")
+    return min(left, 3600.0)
+
+
+def connected(addresses: Addresses) -> socket.socket:
+    """A connection to the first of these addresses that takes it. Raises OSError."""
+    refusal: OSError = ConnectionRefusedError("the host has no address")
+    for family, kind, protocol, _, address in addresses:
+        opened = _Timed(family, kind, protocol)
+        try:
+            opened.settimeout(CONNECT_TIMEOUT)
+            opened.connect(address)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            opened.close()
+            refusal = error
+        else:
+            return opened
+    raise refusal
+
+
+def _through(proxy: SplitResult, host: str, port: int) -> socket.socket:
+    """A tunnel of the machine's proxy. The proxy is the administrator's: it may be anywhere, and decides itself where it connects to."""
+    tunnel = connected(socket.getaddrinfo(proxy.hostname, proxy.port or 80, type=socket.SOCK_STREAM))
+    words = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
+    user = f"Proxy-Authorization: Basic {base64.b64encode(words).decode()}\r\n" if proxy.username else ""
+    try:
+        tunnel.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{user}\r\n".encode("ascii"))
+        answer = HTTPResponse(tunnel, method="CONNECT")
+        answer.begin()
+        if answer.status != 200:
+            raise ConnectionRefusedError(f"the proxy answered with status {answer.status}")
+    except BaseException:
+        tunnel.close()
+        raise
+    return tunnel
+
+
+def _checked(url: str, policy: Policy) -> SplitResult:
+    """Raises `Unreadable` (`forbidden-host`, `bad-href`)."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise Unreadable(f"it leads to no URL: {error}", reason="bad-href", remedy="correct the href in the catalog") from None
+    policy.check(parts)
+    if parts.scheme not in ("http", "https"):
+        raise Unreadable(f"it is redirected to {parts.scheme}:", reason="forbidden-host", remedy="correct the href in the catalog")
+    return parts
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
