@@ -19,6 +19,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _CODE = re.compile(r"[\w.:+-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_HOST = re.compile(r"(?:(?:s3|gs)://[a-z0-9._-]+|az://[a-z0-9]+/[a-z0-9$-]+|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9])?(?::[0-9]{1,5})?)")
 _CRON_FIELD = re.compile(r"(\*|[0-9A-Za-z]+)(-[0-9A-Za-z]+)?(/[0-9]+)?")
 _FREQUENCY = re.compile(r"^(RRULE:|[A-Z0-9=,;]*;)?FREQ=(YEARLY|MONTHLY|WEEKLY|DAILY|HOURLY|MINUTELY)(;[A-Z]+=[A-Z0-9,+-]+)*$")
 _CRON_LIMITS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 7))
@@ -113,6 +114,12 @@ def _timeout(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text.lower()):
+        raise wrong(f"{shown(text)} is no host and no bucket", remedy="write e.g. data.example.org, data.example.org:8443 or s3://bucket")
+    return text
+
+
 def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -171,6 +178,7 @@ Writable = Annotated[str, Strict(), AfterValidator(_writable)]
 Api = Annotated[str, Strict(), AfterValidator(_api)]
 Length = Annotated[str, Strict(), AfterValidator(_length)]
 PositiveLength = Annotated[str, Strict(), AfterValidator(_positive_length)]
+HostName = Annotated[str, Strict(), AfterValidator(_host)]
 Timeout = Annotated[str, Strict(), AfterValidator(_timeout)]
 Zone = Annotated[str, Strict(), AfterValidator(_zone)]
 Cron = Annotated[str, Strict(), AfterValidator(_cron)]
@@ -178,7 +186,6 @@ RRule = Annotated[str, Strict(), AfterValidator(_rrule)]
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
 Share = Annotated[float, Strict(), Field(ge=0, le=1)]
-HostName = Annotated[str, Strict(), AfterValidator(_host)]
 Json = Annotated[dict[str, Any], BeforeValidator(json_value)]
 
 
