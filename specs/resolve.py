@@ -47,9 +47,9 @@ def effort(spec: CollectionSpec) -> Effort:
     """How hard to try. Raises `SpecError` where the spec asks for something that this version cannot execute."""
     _refuse(_unexecutable_effort(spec))
     entry, stac, build = _entry(spec), spec.stac, spec.build
-        limits=tuple(sorted((host.lower(), count) for host, count in (spec.run.limits or {}).items())),
     return Effort(
         max_concurrent=build.max_concurrent,
+        limits=tuple(sorted((host.lower(), count) for host, count in (spec.run.limits or {}).items())),
         retries=build.retries,
         timeout=parse_duration(build.timeout).seconds,
         on_error=build.on_error,
