@@ -239,11 +239,12 @@ def test_a_host_that_is_down_ends_the_batch(server: RangeServer, cog: bytes) -> 
     server.files.update({f"/{name}.tif": cog for name in names})
     assets = [Asset(band="B", key="k", href=f"{server.url}/{name}.tif", band_index=0) for name in ["a", *names]]
     server.faults.update({f"/{name}.tif": Status(500) for name in names})
-    effort = replace(EFFORT, retries=0)
+    effort, gates = replace(EFFORT, retries=0), Gates()
+    gates.of(server.host).answered()
     with pytest.raises(Unavailable, match="20 requests in a row"):
         fetch_headers(
             assets,
-            Stores(AuthRef(), effort=effort, secrets=environment_secrets, source=server.url, gates=Gates()),
+            Stores(AuthRef(), effort=effort, secrets=environment_secrets, source=server.url, gates=gates),
             effort=effort,
             first_range={},
         )
