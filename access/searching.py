@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import shapely
@@ -18,10 +19,12 @@ from rasterloom.access.secrets import Secrets
 from rasterloom.access.sources import search
 from rasterloom.access.split import MOST_ITEMS, Part, halves
 from rasterloom.access.staging import scenes_per_batch
+from rasterloom.access.suits import check_first_page, refuse_missing_collection
 from rasterloom.access.values import Failure, Scene, SearchRef, Traffic
+from rasterloom.errors import SpecError
 from rasterloom.raster.properties import merge, summarise
 from rasterloom.specs.plan import owns
-from rasterloom.specs.question import Box, Shard
+from rasterloom.specs.question import Box, Shard, StacSource
 
 
 @dataclass(slots=True)
@@ -100,6 +103,14 @@ class _Search:
         self._total = Tally()
 
     def run(self) -> Tally:
+        try:
+            return self._run()
+        except SpecError:
+            if not self._total.pages:
+                refuse_missing_collection(self._job, secrets=self._secrets)  # the nearer reason, where it is one
+            raise
+
+    def _run(self) -> Tally:
         left = [Part(self._job.plan.question, self._shard)]
         whole = True
         while left:
@@ -115,21 +126,29 @@ class _Search:
         for page in search(part.question, part.shard, effort=self._job.effort, secrets=self._secrets):
             total.pages += 1
             total.traffic += Traffic(requests=page.requests, bytes=page.bytes)
+            if total.pages == 1:
+                check_first_page(self._job, page.items, secrets=self._secrets)
             if whole and page.matched is not None:
                 total.matched = page.matched
             self._take(page, tally)
-            if max(page.matched or 0, tally.received) > self._most and (parts := halves(part, self._job.plan.now)):
+            if self._pages_deep(page, tally) and (parts := halves(part, self._job.plan.now)):
                 # What came of it comes again.
                 total.repeated = repeated + len(self._spool) + self._spool.duplicates - added
                 return parts
         total.take(tally)
         return None
 
+    def _pages_deep(self, page: Page, tally: Tally) -> bool:
+        """An API pages slower the deeper it gets; any other source is read whole, once, whatever is asked for."""
+        return isinstance(self._job.plan.question.source, StacSource) and max(page.matched or 0, tally.received) > self._most
+
     def _take(self, page: Page, tally: Tally) -> None:
+        tally.received += len(page.failures)
+        tally.failures.extend(page.failures)
         scenes = [scene for item in page.items for scene in self._answering(item, tally)]
         for scene in scenes:
             self._spool.add(scene)
-        tally.types = merge(tally.types, summarise(scene.properties for scene in scenes))
+        tally.types = reduce(merge, (tally.types, page.types, summarise(scene.properties for scene in scenes)))
 
     def _answering(self, item: Mapping[str, Any], tally: Tally) -> tuple[Scene, ...]:
         """The scene of an item, if it is usable, answers the question, and belongs to this shard. Another shard counts its own."""

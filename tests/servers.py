@@ -412,6 +412,8 @@ class StacServer(Server):
         """Demand this token."""
         self.public_url: str | None = None
         """What links show instead of the true address."""
+        self.collection_extras: dict[str, Any] = {}
+        """More members of every collection's document."""
         self._searches = 0
 
     @property
@@ -478,6 +480,7 @@ class StacServer(Server):
             "license": "other",
             "extent": extent,
             "links": [],
+            **self.collection_extras,
         }
 
     def _search(self, request: Request) -> Response:
