@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from rasterloom.access.copies import copied_headers
 from rasterloom.access.files import Workspace
 from rasterloom.access.headercache import Found, find_headers, header_key, write_pack
 from rasterloom.access.headers import fetch_headers
@@ -19,6 +20,7 @@ from rasterloom.access.staging import find_batch_ref, read_records
 from rasterloom.access.values import Asset, BatchRef, Failure, ItemsRef, Scene, Traffic
 from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Header
+from rasterloom.specs.question import CopySource, Question
 
 Place = tuple[int, str]
 """(position of the scene in its batch, band code)."""
@@ -63,6 +65,8 @@ def missing_hrefs(workspace: Workspace, job: Job, scenes: Sequence[Scene], items
 def remembered(workspace: Workspace, job: Job, scenes: Sequence[Scene], items: ItemsRef) -> Remembered:
     """Ask the staged records of the same items, then the header cache, then the parent version; with `force` none of them."""
     left: Places = {(row, asset.band): asset for row, scene in enumerate(scenes) for asset in scene.assets}
+    if isinstance(job.plan.question.source, CopySource):
+        return _copied(job.plan.question, scenes, left)
     if job.effort.force:
         return Remembered(known=(), failures={}, inherited=0, left=left)
     staged = find_batch_ref(workspace, items)
@@ -75,6 +79,25 @@ def remembered(workspace: Workspace, job: Job, scenes: Sequence[Scene], items: I
     return Remembered(
         known=(*parts, cached, inherited), failures=failures, inherited=len(inherited.places), left=_without(left, inherited.places)
     )
+
+
+def _copied(question: Question, scenes: Sequence[Scene], places: Places) -> Remembered:
+    """All that a copy ever has: what its collection has not is not asked for elsewhere."""
+    headers = copied_headers(question, scenes) if scenes else {}
+    there = [(band, row) for band, rows in headers.items() for row, valid in enumerate(rows.metadata.is_valid().to_pylist()) if valid]
+    known = {band: [row for code, row in there if code == band and (row, band) in places] for band in headers}
+    parts = [
+        Known(places=tuple((row, band) for row in rows), rows=headers[band].take(pa.array(rows, pa.int64())))
+        for band, rows in known.items()
+    ]
+    absent = _without(places, *(part.places for part in parts))
+    failures = {place: _no_header(scenes[place[0]], asset) for place, asset in absent.items()}
+    return Remembered(known=tuple(parts), failures=failures, inherited=len(places) - len(absent), left={})
+
+
+def _no_header(scene: Scene, asset: Asset) -> Failure:
+    message = "the collection that is copied has no header of this file"
+    return Failure(stage="header", reason="no-header", message=message, item_id=scene.id, band=asset.band, href=asset.href)
 
 
 def _without(places: Places, *others: Mapping[Place, object] | Sequence[Place]) -> Places:
@@ -112,6 +135,8 @@ def fetched(
     workspace: Workspace, scenes: Sequence[Scene], left: Places, job: Job, first_range: Mapping[str, int], secrets: Secrets
 ) -> Fetched:
     """Ask for the header of every asset that is left, and remember it for all collections of the workspace."""
+    if not left:  # then no credentials are needed either
+        return Fetched(known=Known(places=(), rows=concatenated([])), failures={}, traffic=Traffic(), first_range={})
     stores = shared_stores(job.effort.auth, effort=job.effort, secrets=secrets, source=job.plan.question.source.address)
     got = fetch_headers(list(left.values()), stores, effort=job.effort, first_range=first_range)
     results = {place: _result(scenes[place[0]], left[place], result) for place, result in zip(left, got.results, strict=True)}

@@ -18,7 +18,7 @@ from rasterloom.specs.compare import Kind, relation
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.identity import differences, question_from_json, question_to_json
 from rasterloom.specs.plan import shard_key
-from rasterloom.specs.question import Plan, Shard
+from rasterloom.specs.question import CopySource, Plan, Shard
 
 Action = Literal["reuse", "build", "refresh", "extend", "derive", "rebuild"]
 """`build`: there is nothing yet; `reuse`: nothing to do; `refresh`: the same question again; `extend`: a larger one; `derive`: a part of
@@ -64,7 +64,7 @@ def decide(plan: Plan, workspace: Workspace, *, force: bool = False, retry_faile
     """
     commit = latest(workspace, checked_name(plan.name))
     choice = _first(plan) if commit is None else _choose(plan, workspace, commit, again=_again(force=force, retry_failed=retry_failed))
-    offline = choice.action in ("reuse", "derive")
+    offline = choice.action in ("reuse", "derive") or isinstance(plan.question.source, CopySource)
     states = tuple(_state(plan, shard, workspace, force=force) for shard in plan.shards)
     states = tuple(replace(state, state="cached", headers=0) for state in states) if offline else states
     return Decision(

@@ -23,7 +23,7 @@ from rasterloom.access.staging import items_ref, read_items
 from rasterloom.access.values import Asset, Scene
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
-from rasterloom.specs.question import Shard
+from rasterloom.specs.question import Shard, StacSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class ShardForecast:
     changed: int
     """Scenes that it has with another `updated`, or with other files."""
     pages: int
-    """Search pages; 0 where the search is remembered."""
+    """Search pages, or documents of a source that is no API; 0 where the search is remembered."""
     headers: int
     """Files whose header is asked for."""
 
@@ -110,7 +110,9 @@ class _Look:
             yield _Batches(0, (read_items(self._workspace, items) for items in known.batches))
             return
         with found_scenes(self._job, shard, secrets=self._secrets) as found:
-            yield _Batches(found.tally.pages, found.batches())
+            # Only an API has pages; of other sources their documents are counted, and files of this machine are none.
+            is_api = isinstance(self._job.plan.question.source, StacSource)
+            yield _Batches(found.tally.pages if is_api else found.tally.traffic.requests, found.batches())
 
     def _scenes_of(self, commit: Commit | None) -> Iterator[Scene]:
         """What the version was made of, as far as the cache still has it; what it carried counts where it would be asked for again."""

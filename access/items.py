@@ -21,7 +21,7 @@ from rasterloom.access.translate import failure_of
 from rasterloom.access.values import Asset, Failure, Scene
 from rasterloom.errors import Unreadable
 from rasterloom.specs.cql2 import instant_text
-from rasterloom.specs.question import Band, CatalogSource, Interval, Question, Source, TableSource
+from rasterloom.specs.question import Band, CatalogSource, CopySource, Interval, Question, Source, TableSource
 
 LONGEST_ID = 512
 DEEPEST = 32
@@ -101,6 +101,7 @@ def _scene(item: dict[str, Any], scene_id: str, question: Question) -> tuple[Sce
         assets=assets,
         crs=_crs_of(item, properties, question),
         updated=updated if isinstance(updated, str) else None,
+        origin=question.source.edition if isinstance(question.source, CopySource) else None,
     )
     return scene, failures
 

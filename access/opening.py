@@ -19,6 +19,7 @@ from rasterloom.access.snapshots import checked_snapshot, history
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.identity import source_from_json
+from rasterloom.specs.question import CopySource
 
 _AT_WORK = timedelta(minutes=5)
 """A heartbeat that is older is that of a killed run."""
@@ -41,7 +42,8 @@ class Opened:
     @property
     def source(self) -> str | None:
         """Address of the catalog that gave the hrefs, where our own commit says it; nobody else's files are believed in that."""
-        return source_from_json(self.commit.question["source"]).address if self.commit else None
+        source = source_from_json(self.commit.question["source"]) if self.commit else None
+        return source.catalog if isinstance(source, CopySource) else (source and source.address) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,14 +219,14 @@ def _files(workspace: Workspace, paths: Sequence[str], base: str) -> ds.Dataset:
 
 def _summary(workspace: Workspace, name: str, commit: Commit) -> Summary:
     bands = commit.question.get("bands") or ()
-    dates = commit.question.get("dates") or {}
+    dates, source = (commit.question.get(name) or {} for name in ("dates", "source"))
     return Summary(
         name=name,
         uri=workspace.uri_of(version_key(name, commit.dir)),
         version=commit.version,
         rows=commit.rows,
         bands=tuple(band["code"] for band in bands),
-        data_source=str(commit.spec.get("dataset") or commit.question.get("source", {}).get("collection", "")),
+        data_source=str(commit.spec.get("dataset") or source.get("collection") or source.get("data_source") or ""),
         date_range="/".join(str(dates.get(end) or "..") for end in ("start", "end")),
         failed=sum(commit.counts.failed.values()),
         bytes=sum(file.size for file in commit.files),

@@ -96,6 +96,7 @@ def lines_of(entry: Commit) -> dict[str, Any]:
         "snapshot": f"{entry.version} ({_did(entry)}, {entry.ended:%Y-%m-%d %H:%M} UTC, {took:.1f} s)",
         "run": entry.run_id,
         "fingerprint": entry.fingerprint[:16],
+        "copied from": _copied_from(entry),
         "items": _counted(
             matched=counts.matched, kept=counts.kept, disagreeing=counts.disagreeing, duplicates=counts.duplicates, twins=entry.twins
         ),
@@ -119,6 +120,14 @@ def lines_of(entry: Commit) -> dict[str, Any]:
 
 def _did(entry: Commit) -> str:
     return f"rollback to {entry.rollback_of}" if entry.rollback_of else entry.action
+
+
+def _copied_from(entry: Commit) -> str:
+    """The collection and snapshot that a copy is of."""
+    source = entry.question.get("source") or {}
+    if source.get("kind") != "collection":
+        return ""
+    return f"{source['uri']}, snapshot {source['snapshot']}" if source.get("snapshot") else str(source["uri"])
 
 
 def _counted(**counts: int | None) -> str:

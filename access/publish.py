@@ -44,7 +44,7 @@ from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
 from rasterloom.raster.header import PARSER_VERSION
 from rasterloom.specs.identity import canonical_json, question_to_json
-from rasterloom.specs.question import Interval
+from rasterloom.specs.question import CopySource, Interval
 
 TRIES = 5
 """How often a run that was overtaken stages its version again."""
@@ -221,7 +221,8 @@ def software() -> dict[str, str]:
 
 def about(job: Job) -> dict[str, str]:
     """Schema metadata that every version of one question has: a file that is linked from an older version says the same of it."""
-    source = str(job.spec.get("dataset") or job.plan.question.source.collection or "")
+    asked = job.plan.question.source
+    source = str(job.spec.get("dataset") or (asked.data_source if isinstance(asked, CopySource) else asked.collection) or "")
     return {
         "name": job.plan.name,
         "description": str(job.spec.get("description") or f"STAC collection indexed from {source}"),

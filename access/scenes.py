@@ -28,6 +28,7 @@ def scene_to_line(scene: Scene) -> bytes:
         "assets": [[asset.band, asset.key, asset.href, asset.band_index, asset.size] for asset in scene.assets],
         "crs": scene.crs,
         "updated": scene.updated,
+        **({"origin": scene.origin} if scene.origin else {}),
     }
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
@@ -44,6 +45,7 @@ def scene_from_line(line: bytes) -> Scene:
         assets=tuple(Asset(band=band, key=key, href=href, band_index=index, size=size) for band, key, href, index, size in value["assets"]),
         crs=value["crs"],
         updated=value["updated"],
+        origin=value.get("origin"),
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rasterloom.access import catalogs, stac, tables
+from rasterloom.access import catalogs, copies, stac, tables
 from rasterloom.access.pages import Page
 from rasterloom.access.secrets import Secrets
-from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
-from rasterloom.specs.question import CatalogSource, Question, Shard, Source, StacSource, TableSource
+from rasterloom.specs.question import CatalogSource, CopySource, Question, Shard, StacSource, TableSource
 
 
 def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
@@ -21,8 +20,8 @@ def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets
             return catalogs.search(question, shard, effort=effort, secrets=secrets)
         case TableSource():
             return tables.search(question, shard, effort=effort, secrets=secrets)
-        case source:
-            raise _unreadable(source)
+        case CopySource():
+            return copies.search(question, shard, effort=effort, secrets=secrets)
 
 
 def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
@@ -34,9 +33,5 @@ def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secret
             return catalogs.search_ids(question, ids, effort=effort, secrets=secrets)
         case TableSource():
             return tables.search_ids(question, ids, effort=effort, secrets=secrets)
-        case source:
-            raise _unreadable(source)
-
-
-def _unreadable(source: Source) -> SpecError:
-    return SpecError(f"this version cannot read a source of kind {source.kind}", remedy="use `dataset` or `stac`")
+        case CopySource():
+            return copies.search_ids(question, ids, effort=effort, secrets=secrets)

@@ -43,6 +43,8 @@ class Scene:
     crs: str | None = None
     """`EPSG:n`, WKT2 or PROJJSON text as the item says it; the header decides where it knows."""
     updated: str | None = None
+    origin: str | None = None
+    """Edition of the collection that it was copied out of: its headers come from there and from nowhere else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

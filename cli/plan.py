@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rasterloom.access.build import Decision, Job, ShardState, decide
+from rasterloom.access.copies import settled
 from rasterloom.access.forecast import Forecast, forecast
 from rasterloom.access.refs import to_json
 from rasterloom.access.workspace import open_workspace
@@ -30,8 +31,8 @@ def plan(args: Namespace) -> int:
 
 
 def _planned(args: Namespace, spec: CollectionSpec) -> tuple[dict[str, Any], str]:
-    made = make_plan(spec, now=datetime.now(UTC))
     workspace, how = open_workspace(args.workspace or spec.workspace), effort(spec)
+    made = settled(make_plan(spec, now=datetime.now(UTC)), workspace)
     decision = decide(made, workspace, force=how.force)
     found = None
     if args.search:

@@ -14,6 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from rasterloom.access.build import Job, decide
+from rasterloom.access.copies import settled
 from rasterloom.access.derive import derive
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import Heartbeat
@@ -61,7 +62,7 @@ def _place(text: str | None) -> Workspace:
 
 
 def _build(spec: CollectionSpec, how: Effort, place: Workspace) -> dict[str, Any]:
-    plan = make_plan(spec, now=datetime.now(UTC))
+    plan = settled(make_plan(spec, now=datetime.now(UTC)), place)
     decision = decide(plan, place, force=how.force, retry_failed=how.retry_failed)
     progress = Progress(collection=spec.name, stage="decided", action=decision.action, reason=decision.reason, shards=len(plan.shards))
     tell(progress)

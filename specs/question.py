@@ -98,13 +98,22 @@ class TableSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopySource:
-    """An existing collection, as the start of a narrower one."""
+    """An existing collection, as the start of a narrower one.
+
+    What a spec cannot know is settled when it is planned (`rasterloom.access.copies`), so that the same rows are the same question.
+    """
 
     kind: Literal["collection"] = "collection"
     uri: str
-    """Its name in the workspace, an absolute path or a URL."""
+    """Its name in the workspace, an absolute path or a URL; settled: the path or URL."""
     snapshot: int | None
-    """Number of the commit; None is the newest."""
+    """Number of the commit; None is the newest; settled: the one that is copied, None for files without commits."""
+    edition: str | None = None
+    """Settled: the version directory, or for files without commits their digest."""
+    catalog: str | None = None
+    """Settled: address of the catalog that gave the hrefs; None where nobody says it who can be believed."""
+    data_source: str = ""
+    """Settled: what the rows are, as the collection says it."""
 
     @property
     def address(self) -> str:

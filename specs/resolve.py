@@ -80,9 +80,6 @@ def _refuse(found: Iterator[Problem]) -> None:
 
 
 def _unexecutable_question(spec: CollectionSpec) -> Iterator[Problem]:
-    for key in ("collection",):
-        if getattr(spec, key) is not None:
-            yield Problem(path=key, message=f"the source `{key}` is valid, but {_LATER}", remedy="use `dataset` or `stac`")
     if spec.catalog is not None and not spec.bands and not spec.band_map:
         message = "nothing says which assets of a static catalog are the bands"
         yield Problem(path="catalog", message=message, remedy="write band_map: {B04: red, ...}, or bands: [...] of asset keys")

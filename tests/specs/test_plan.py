@@ -104,7 +104,6 @@ def test_too_many_shards_are_refused() -> None:
         ({"dataset": None, "table": {"uri": "t.parquet", "href_column": "path"}}, "nothing says which bands"),
         ({"dataset": None, "table": {"uri": "t.parquet", "href_column": "path"}, "bands": ["A", "B"]}, "the same sample"),
         ({"dataset": None, "table": {"uri": "t.parquet", "href_column": "path", "data_source": "pc/sentinel-2-l2a"}}, "several assets"),
-        ({"dataset": None, "collection": {"uri": "c"}}, "`collection` is valid"),
         ({"dataset": "cdse/sentinel-2-l2a"}, "JPEG2000"),
     ],
 )
