@@ -43,6 +43,10 @@ class NotThere(SpecError):
     """The server has nothing at that address (404, 410)."""
 
 
+class Broke(Unavailable):
+    """The server failed at the request (500), more often than it is tried: where it is asked for less it may not."""
+
+
 class NotJson(Unreadable):
     """The body is no JSON: worth one more try, a transport may have cut it."""
 
@@ -267,6 +271,8 @@ def _refusal(status: int, body: bytes, ask: Ask, origin: Origin) -> RasterloomEr
     if status in (404, 410):
         return NotThere(message, remedy=remedy)
     fault = fault_of_status(status)
+    if status == 500:
+        return Broke(message, remedy=fault.remedy)
     if fault.kind is Kind.UNREADABLE:
         fault = Fault(Kind.SPEC, fault.reason, remedy)
     return raised(fault, message)

@@ -7,8 +7,10 @@ to any host (facts of version 0.9.1).
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin
 
@@ -18,14 +20,16 @@ from pystac_client.errors import ClientTypeError
 from pystac_client.stac_api_io import StacApiIO
 
 from rasterloom.access.hosts import PROCESS_GATES
-from rasterloom.access.http import Ask, MethodRefused, Web
+from rasterloom.access.http import Answer, Ask, Broke, MethodRefused, NotThere, Web
 from rasterloom.access.pages import Page
+from rasterloom.access.pushdown import ABLE, Pushdown, Skills, shared_out, skills_of, unfiltered
 from rasterloom.access.secrets import Secrets, resolved
-from rasterloom.errors import SpecError, Unavailable, Unreadable
+from rasterloom.errors import RasterloomError, SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.plan import stac_datetime
 from rasterloom.specs.question import Box, Question, Shard
 
+_LOG = logging.getLogger("rasterloom.stac")
 PAGE_SIZE = 250
 IDS_AT_ONCE = 50
 """Ids in one search: a GET has them in its URL."""
@@ -44,7 +48,7 @@ def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets
     seen: set[str] = set()
     for box in boxes:
         ask = _first_ask(question, shard, box, effort)
-        yield from _whole(_Walk(service, ask, seen), single=len(boxes) == 1)
+        yield from _whole(_Walk(service, ask, seen, question), single=len(boxes) == 1)
 
 
 def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
@@ -73,6 +77,28 @@ class Service:
     """Not yet accounted for: those of the landing page."""
     title: str = ""
     conforms_to: tuple[str, ...] = ()
+    skills: Skills = ABLE
+    refused: bool = False
+    """The filter, in this search."""
+
+    def pushdown(self, question: Question) -> Pushdown:
+        """What it is asked for of the conditions."""
+        return unfiltered(question) if self.refused else shared_out(question, self.skills, self.method)
+
+    def refuses(self, question: Question, error: RasterloomError) -> bool:
+        """Ask for no filter from now on; False where that changes nothing. Another fault of the request shows again, without it."""
+        if self.refused or self.pushdown(question) == unfiltered(question):
+            return False
+        self.refused = True
+        self.requests += 1
+        _tell(str(self.web.origin), error.message)
+        return True
+
+
+@lru_cache(maxsize=64)
+def _tell(origin: str, message: str) -> None:
+    """Once in a process: every shard meets it again."""
+    _LOG.warning("%s does not take the filter, which is applied here alone: %s", origin, message)
 
 
 class BoundedIO(StacApiIO):
@@ -114,7 +140,11 @@ def open_service(web: Web, url: str, effort: Effort) -> Service:
         ) from None
     methods = {str(link.extra_fields["method"]).upper() for link in links if "method" in link.extra_fields}
     method = "GET" if methods and "POST" not in methods else effort.method
-    return Service(web, web.own(href, "the search link"), method, io.requests, client.title or client.id, tuple(client.get_conforms_to()))
+    conforms_to = tuple(client.get_conforms_to())
+    skills = skills_of(conforms_to, ignores_filter=effort.ignores_filter, query_knows=effort.query_knows)
+    return Service(
+        web, web.own(href, "the search link"), method, io.requests, title=client.title or client.id, conforms_to=conforms_to, skills=skills
+    )
 
 
 def _boxes(question: Question, shard: Shard) -> tuple[Box | None, ...]:
@@ -135,8 +165,6 @@ def _first_ask(question: Question, shard: Shard, box: Box | None, effort: Effort
         body["bbox"] = [box.west, box.south, box.east, box.north]
     elif question.intersects is not None:
         body["intersects"] = json.loads(question.intersects)
-    if question.query is not None:
-        body["query"] = json.loads(question.query)
     return body
 
 
@@ -170,14 +198,17 @@ def _whole(walk: _Walk, *, single: bool) -> Iterator[Page]:
 class _Walk:
     """One search from page to page. `seen` holds the ids of the whole shard, `found` those of this search."""
 
-    def __init__(self, service: Service, body: dict[str, Any], seen: set[str]) -> None:
+    def __init__(self, service: Service, body: dict[str, Any], seen: set[str], question: Question | None = None) -> None:
         self.service = service
         self.body = body
+        self.question = question
+        """Whose conditions are asked for beside the body."""
         self.seen = seen
         self.found: set[str] = set()
         self.matched: int | None = None
         self.received = 0
         self._asked: set[str] = set()
+        self._sent = body
         self._page = 0
         self._page_size = 0
         self._stale = 0
@@ -188,7 +219,7 @@ class _Walk:
         return self.matched is not None and len(self.found) < self.matched
 
     def again(self) -> _Walk:
-        return _Walk(self.service, self.body, self.seen)
+        return _Walk(self.service, self.body, self.seen, self.question)
 
     def pages(self) -> Iterator[Page]:
         ask = self._first()
@@ -200,18 +231,15 @@ class _Walk:
             ask = self._next(document, ask)
 
     def _first(self) -> Ask:
-        body = self.body if self.service.method == "POST" else _as_parameters(self.body)
-        return Ask(url=self.service.search_url, method=self.service.method, body=body)
+        method = self.service.method
+        asked = {} if self.question is None else self.service.pushdown(self.question).parameters(method)
+        self._sent = {**self.body, **asked}
+        body = self._sent if method == "POST" else _as_parameters(self._sent)
+        return Ask(url=self.service.search_url, method=method, body=body)
 
     def _get(self, ask: Ask) -> tuple[Mapping[str, Any], Page]:
         ask = replace(ask, what=f"page {self._page} of the search")
-        try:
-            answer = self.service.web.json(ask)
-        except MethodRefused:
-            if self._page > 1 or ask.method == "GET":
-                raise
-            self.service.method = "GET"
-            answer = self.service.web.json(replace(self._first(), what=ask.what))
+        answer = self._begun(ask) if self._page == 1 else self.service.web.json(ask)
         items = _features(answer.document, ask.what)
         page = Page(
             items=items,
@@ -224,6 +252,22 @@ class _Walk:
         self.matched = page.matched if page.matched is not None else self.matched
         self._refuse_endlessness(ask.what)
         return answer.document, page
+
+    def _begun(self, ask: Ask) -> Answer:
+        """The first page, asked for as the server wants it: by the other method, without the filter."""
+        while True:
+            try:
+                return self.service.web.json(ask)
+            except MethodRefused:
+                if ask.method == "GET":
+                    raise
+                self.service.method = "GET"
+            except NotThere:
+                raise
+            except (SpecError, Broke) as error:
+                if self.question is None or not self.service.refuses(self.question, error):
+                    raise
+            ask = replace(self._first(), what=ask.what)
 
     def _take(self, items: list[dict[str, Any]]) -> int:
         """Note the ids of a page; returns how many the shard had already. Items without an id are new, and fail later."""
@@ -267,7 +311,7 @@ class _Walk:
         body = link.get("body")
         merged = not isinstance(body, dict) or link.get("merge") is True
         return Ask(
-            url=href, method="POST", headers=pairs, body={**(self.body if merged else {}), **(body if isinstance(body, dict) else {})}
+            url=href, method="POST", headers=pairs, body={**(self._sent if merged else {}), **(body if isinstance(body, dict) else {})}
         )
 
 

@@ -42,6 +42,10 @@ class Dataset:
     """`supported`, or why it cannot be built."""
     max_page_size: int | None = None
     """Items per page that the provider is known to give without errors."""
+    ignores_filter: bool = False
+    """The provider takes `filter` and does not heed it."""
+    query_knows: tuple[str, ...] | None = None
+    """The only properties that the provider's `query` heeds, by order alone; None: all."""
     href: str = "href"
     """Which href of an asset is taken: `href`, or a path such as `alternate.s3.href`."""
     region: str | None = None
@@ -144,6 +148,8 @@ def _entries(provider: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any
             "provider": provider["title"],
             "url": provider.get("url"),
             "max_page_size": provider.get("max_page_size"),
+            "ignores_filter": provider.get("ignores_filter", False),
+            "query_knows": tuple(provider["query_knows"]) if "query_knows" in provider else None,
             "notes": tuple(provider.get("notes", ())),
             "auth": _auth(entry.get("auth", provider.get("auth", {})), region=entry.get("region")),
         }

@@ -39,6 +39,10 @@ class Effort:
     max_page_size: int | None = None
     """The provider's limit (dataset catalog)."""
     method: Literal["POST", "GET"] = "POST"
+    ignores_filter: bool = False
+    """The provider takes `filter` and does not heed it (dataset catalog)."""
+    query_knows: tuple[str, ...] | None = None
+    """The only properties that the provider's `query` heeds (dataset catalog); None: all."""
     headers: tuple[tuple[str, str], ...] = ()
     """Extra HTTP headers for the STAC API alone, values by reference."""
     auth: AuthRef = AuthRef()

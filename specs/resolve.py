@@ -57,6 +57,8 @@ def effort(spec: CollectionSpec) -> Effort:
         force=build.force,
         page_size=stac.page_size if stac else None,
         max_page_size=entry.max_page_size if entry else None,
+        ignores_filter=entry.ignores_filter if entry else False,
+        query_knows=entry.query_knows if entry else None,
         method=stac.method if stac else "POST",
         headers=tuple(sorted((stac.headers or {}).items())) if stac else (),
         auth=auth_ref(spec.auth, entry),

@@ -16,7 +16,7 @@ BASE: dict[str, Any] = {"name": "a", "dataset": "earthsearch/sentinel-2-l2a"}
 
 def test_defaults() -> None:
     auth = AuthRef(provider="anonymous", options=(("region", "us-west-2"),))
-    assert effort(spec_from(BASE)) == Effort(auth=auth, max_page_size=500)
+    assert effort(spec_from(BASE)) == Effort(auth=auth, max_page_size=500, ignores_filter=True)
 
 
 def test_everything_given() -> None:
