@@ -8,23 +8,23 @@ whole answer, and never more bytes than were asked for.
 from __future__ import annotations
 
 import base64
-import math
 import os
 import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead, RemoteDisconnected
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, requote_uri
 
 from rasterloom.access.hosts import Addresses, Policy, retry_after_seconds
+from rasterloom.access.http1 import Connection, Reply
 from rasterloom.errors import Unreadable
 
 CONNECT_TIMEOUT = 10.0
@@ -34,12 +34,11 @@ _DRAINED = 1 << 16
 """Bytes of an answer that nobody wants, read to keep its connection."""
 _IDLE = 256
 """Connections that wait for the next request, per origin."""
-_STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+_STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What the end of a connection looks like that the server closed while it waited."""
+_PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::\d+)?(?=/(?:\w[\w.+=,-]*/)*\w[\w.+=,-]*\Z)", re.ASCII)
+"""Origin of a URL in which nothing needs quoting."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 Headers = tuple[tuple[str, str], ...]
 Dial = Callable[[SplitResult], socket.socket]
@@ -52,6 +51,25 @@ class Part:
     size: int
     """Bytes of the whole object."""
     etag: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Origin:
+    """One host and port, with the connections to it that wait for the next request."""
+
+    parts: SplitResult
+    """Of the first URL that was asked for there."""
+    lines: str
+    """What follows the target in each request."""
+    idle: list[Connection] = field(default_factory=list[Connection])
+
+
+class _Place(NamedTuple):
+    """Where one request goes."""
+
+    origin: _Origin
+    target: str
+    """Path and query, quoted."""
 
 
 class StatusError(HTTPException):
@@ -78,7 +96,7 @@ class Wire:
         self._dial = dial or self._dialled
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._idle: dict[tuple[str, str], list[HTTPConnection]] = {}
+        self._origins: dict[str, _Origin] = {}
 
     def range(self, href: str, start: int, end: int, *, headers: Headers = ()) -> Part:
         """Bytes `start <= byte < min(end, size)`.
@@ -86,66 +104,68 @@ class Wire:
         Raises `StatusError`, `RangesIgnored`, `Unreadable` (`forbidden-host`, `redirect-loop`), and OSError, SSLError or HTTPException of
         a connection that fails.
         """
-        with self._answer(href, {**dict(headers), "Range": f"bytes={start}-{end - 1}"}, dict(headers)) as answer:
+        with self._answer(href, f"Range: bytes={start}-{end - 1}\r\n", headers) as answer:
             return answer.part(start, end)
 
     def whole(self, href: str, largest: int, *, headers: Headers = ()) -> Part | None:
         """The file without a range; None where it is larger, or does not say how large. Raises as `range`."""
-        with self._answer(href, dict(headers), dict(headers)) as answer:
+        with self._answer(href, "", headers) as answer:
             return answer.whole(largest)
 
-    def _answer(self, href: str, headers: dict[str, str], secrets: Mapping[str, str]) -> _Answer:
-        """The answer at the end of the redirects, whose body is still to be read."""
+    def _answer(self, href: str, wanted: str, secrets: Headers) -> _Answer:
+        """The answer at the end of the redirects, whose body is still to be read. `wanted`: the lines that go to every host."""
         deadline = time.monotonic() + self._timeout
-        url = href
+        url, place = href, self._place(href)
+        lines = wanted + "".join([_line(name, value) for name, value in secrets])
         for _ in range(MOST_REDIRECTS + 1):
-            answer = self._ask(_checked(url, self._policy), headers, deadline)
+            answer = self._ask(place, lines, deadline)
             if answer.status not in _REDIRECTS:
                 return answer
-            target = urljoin(url, answer.header("Location") or "")
+            url, before = urljoin(url, answer.header("Location") or ""), place.origin
             answer.close()
-            if _origin(target) != _origin(url):
-                headers = {name: value for name, value in headers.items() if name not in secrets}
-            url = target
+            place = self._place(url)
+            lines = lines if place.origin == before else wanted
         raise Unreadable("the href is redirected without end", reason="redirect-loop", remedy="correct the href in the catalog")
 
-    def _ask(self, parts: SplitResult, headers: Mapping[str, str], deadline: float) -> _Answer:
-        origin = parts.scheme, parts.netloc.rpartition("@")[2]
-        idle = self._idle.setdefault(origin, [])
+    def _place(self, url: str) -> _Place:
+        """Raises `Unreadable` (`forbidden-host`, `bad-href`)."""
+        plain = _PLAIN.match(url)
+        known = self._origins.get(plain[0]) if plain else None
+        if plain and known:
+            return _Place(known, url[plain.end() :])
+        parts = _checked(url, self._policy)
+        netloc = _ascii(parts.netloc.rpartition("@")[2].lower())
+        lines = f" HTTP/1.1\r\nHost: {netloc}\r\nUser-Agent: rasterloom\r\nAccept-Encoding: identity\r\n"
+        origin = self._origins.setdefault(f"{parts.scheme}://{netloc}", _Origin(parts, lines))
+        return _Place(origin, requote_uri(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"))
+
+    def _ask(self, place: _Place, lines: str, deadline: float) -> _Answer:
+        origin = place.origin
+        request = f"GET {place.target}{origin.lines}{lines}\r\n".encode("latin-1")
         try:
-            return self._sent(idle.pop(), idle, parts, headers, deadline)
+            return self._sent(origin.idle.pop(), origin, request, deadline)
         except (IndexError, *_STALE):
             # none was there, or the server had closed it: a new one tells the truth
-            return self._sent(self._connected(parts), idle, parts, headers, deadline)
+            return self._sent(Connection(self._connected(origin.parts)), origin, request, deadline)
 
-    def _sent(
-        self, connection: HTTPConnection, idle: list[HTTPConnection], parts: SplitResult, headers: Mapping[str, str], deadline: float
-    ) -> _Answer:
-        target = requote_uri(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}")
+    @staticmethod
+    def _sent(connection: Connection, origin: _Origin, request: bytes, deadline: float) -> _Answer:
         try:
-            vars(connection.sock)["deadline"] = deadline
-            connection.request("GET", target, headers={"User-Agent": "rasterloom", **headers})
-            return _Answer(connection, connection.getresponse(), idle)
+            return _Answer(connection, connection.ask(request, deadline), origin.idle)
         except (OSError, HTTPException):
             connection.close()
             raise
 
-    def _connected(self, parts: SplitResult) -> HTTPConnection:
+    def _connected(self, parts: SplitResult) -> socket.socket:
         """A new connection, encrypted where the URL says so."""
         plain = self._dial(parts)
-        connection: HTTPConnection
+        if parts.scheme != "https":
+            return plain
         try:
-            if parts.scheme == "https":
-                connection = HTTPSConnection(parts.hostname or "", parts.port)
-                connection.sock = self._tls().wrap_socket(plain, server_hostname=parts.hostname)
-            else:
-                connection = HTTPConnection(parts.hostname or "", parts.port)
-                connection.sock = plain
+            return self._tls().wrap_socket(plain, server_hostname=parts.hostname)
         except BaseException:
             plain.close()
             raise
-        connection.auto_open = 0
-        return connection
 
     def _tls(self) -> ssl.SSLContext:
         """Made once: reading the certificates takes milliseconds."""
@@ -153,7 +173,6 @@ class Wire:
             if self._context is None:
                 context = ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
                 context.load_default_certs()
-                context.sslsocket_class = _TimedTls
                 self._context = context
             return self._context
 
@@ -168,9 +187,11 @@ class Wire:
 class _Answer:
     """An answer whose connection goes back to the others when its body was read to the end, and is closed otherwise."""
 
-    def __init__(self, connection: HTTPConnection, response: HTTPResponse, idle: list[HTTPConnection]) -> None:
-        self._connection, self._response, self._idle = connection, response, idle
-        self.status = response.status
+    __slots__ = ("_connection", "_idle", "_reply", "status")
+
+    def __init__(self, connection: Connection, reply: Reply, idle: list[Connection]) -> None:
+        self._connection, self._reply, self._idle = connection, reply, idle
+        self.status = reply.status
 
     def __enter__(self) -> _Answer:
         return self
@@ -182,16 +203,16 @@ class _Answer:
             self.close()
 
     def header(self, name: str) -> str | None:
-        return self._response.getheader(name)
+        return self._reply.header(name)
 
     def close(self) -> None:
-        if (self._response.length or 0) <= _DRAINED and not self._response.chunked:
-            try:
-                self._response.read()
-            except (OSError, HTTPException):
-                self._connection.close()
-                return
-        if self._response.isclosed() and not self._response.will_close and len(self._idle) < _IDLE:
+        try:
+            if (self._reply.length or 0) <= _DRAINED:
+                self._reply.read(_DRAINED)
+        except (OSError, HTTPException):
+            self._connection.close()
+            return
+        if self._reply.reusable and len(self._idle) < _IDLE:
             self._idle.append(self._connection)
         else:
             self._connection.close()
@@ -203,13 +224,13 @@ class _Answer:
             raise RangesIgnored(f"asked for bytes {start}..{end}, the server answered with status {self.status} and no such range")
         first, last, size = map(int, told.groups())
         expected = min(end, size) - start
-        if (first, last + 1) != (start, min(end, size)) or self._response.length not in (None, expected):
-            raise RangesIgnored(f"asked for bytes {start}..{end} of {size}, the server sent {self._response.length} as {first}..{last + 1}")
+        if (first, last + 1) != (start, min(end, size)) or self._reply.length not in (None, expected):
+            raise RangesIgnored(f"asked for bytes {start}..{end} of {size}, the server sent {self._reply.length} as {first}..{last + 1}")
         return Part(self._read(expected), size, self.header("ETag"))
 
     def whole(self, largest: int) -> Part | None:
         self._refuse_failure()
-        length = self._response.length
+        length = self._reply.length
         if length is None or length > largest or self._encoded:
             return None
         return Part(self._read(length), length, self.header("ETag"))
@@ -224,7 +245,7 @@ class _Answer:
 
     def _read(self, expected: int) -> bytes:
         """The body, which is to have this length, and not a byte more. Raises `IncompleteRead` where the connection breaks off."""
-        data = self._response.read(expected + 1)
+        data = self._reply.read(expected + 1)
         if len(data) > expected:
             raise RangesIgnored(f"the server sends more than the {expected} bytes that were asked for")
         if len(data) < expected:
@@ -232,38 +253,11 @@ class _Answer:
         return data
 
 
-class _Timed(socket.socket):
-    """No reading goes on beyond `deadline`, however few bytes come at a time."""
-
-    deadline = math.inf
-
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(buffer, nbytes or 0, flags)
-
-
-class _TimedTls(ssl.SSLSocket):
-    """As `_Timed`."""
-
-    deadline = math.inf
-
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(buffer, nbytes or 0, flags)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the answer timed out")
-    return min(left, 3600.0)
-
-
 def connected(addresses: Addresses) -> socket.socket:
     """A connection to the first of these addresses that takes it. Raises OSError."""
     refusal: OSError = ConnectionRefusedError("the host has no address")
     for family, kind, protocol, _, address in addresses:
-        opened = _Timed(family, kind, protocol)
+        opened = socket.socket(family, kind, protocol)
         try:
             opened.settimeout(CONNECT_TIMEOUT)
             opened.connect(address)
@@ -293,6 +287,20 @@ def _through(proxy: SplitResult, host: str, port: int) -> socket.socket:
     return tunnel
 
 
+def _line(name: str, value: str) -> str:
+    if not (name.isascii() and name.isprintable() and value.isprintable()):
+        raise HTTPException(f"the header {name!r} cannot be sent as it is")
+    return f"{name}: {value}\r\n"
+
+
+def _ascii(netloc: str) -> str:
+    """Raises `Unreadable` (`bad-href`)."""
+    try:
+        return netloc if netloc.isascii() else netloc.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise Unreadable(f"its host has no name: {error}", reason="bad-href", remedy="correct the href in the catalog") from None
+
+
 def _checked(url: str, policy: Policy) -> SplitResult:
     """Raises `Unreadable` (`forbidden-host`, `bad-href`)."""
     try:
@@ -304,8 +312,3 @@ def _checked(url: str, policy: Policy) -> SplitResult:
     if parts.scheme not in ("http", "https"):
         raise Unreadable(f"it is redirected to {parts.scheme}:", reason="forbidden-host", remedy="correct the href in the catalog")
     return parts
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
