@@ -27,6 +27,8 @@ _WORLD = Box(west=-180.0, south=-90.0, east=180.0, north=90.0)
 _MONTHLY = Duration(months=1)
 _WHOLE = timedelta(days=62)
 """Up to here one search is enough."""
+_TOGETHER = timedelta(days=124)
+"""Windows that are still open are one search up to here, counted until now: every run asks for all of them again."""
 
 Meets = Callable[[Box], bool]
 """Whether a scene meets a box, edges included."""
@@ -40,10 +42,12 @@ def make_plan(spec: CollectionSpec, *, now: datetime) -> Plan:
     settles = isinstance(question.source, StacSource) or (isinstance(question.source, CopySource) and question.source.snapshot is not None)
     cells = _cells(question, spec.split.space.grid) if spec.split and spec.split.space else [None]
     dates = [question.dates] if step is None else _windows(question.dates, step, now, limit=MAX_SHARDS // len(cells))
-    pairs = [(window, cell) for window in dates for cell in cells]
+    closed = list(takewhile(lambda window: settles and _is_closed(window, lookback, now), dates))
+    is_searched = isinstance(question.source, StacSource)
+    windows = [*closed, *(_joined(dates[len(closed) :], step, now) if is_searched else dates[len(closed) :])]
+    pairs = [(window, cell) for window in windows for cell in cells]
     shards = tuple(
-        Shard(index=index, dates=window, cell=cell, closed=settles and _is_closed(window, lookback, now))
-        for index, (window, cell) in enumerate(pairs)
+        Shard(index=index, dates=window, cell=cell, closed=index < len(closed) * len(cells)) for index, (window, cell) in enumerate(pairs)
     )
     return Plan(name=spec.name, question=question, fingerprint=fingerprint(question), shards=shards, now=now)
 
@@ -169,6 +173,18 @@ def _windows(dates: Interval, step: Duration, now: datetime, *, limit: int) -> l
     if dates.end is not None:
         cuts = [cut for cut in cuts if cut < dates.end]
     return [Interval(start=start, end=end) for start, end in pairwise([dates.start, *cuts, dates.end])]
+
+
+def _joined(windows: Sequence[Interval], step: Duration | None, now: datetime) -> Sequence[Interval]:
+    """Open windows of a month and more, as one while they are not many: a run in which nothing is new then asks once.
+
+    Shorter ones were asked for to be searched side by side.
+    """
+    if len(windows) < 2 or step is None or not step.months or windows[0].start is None:
+        return windows
+    start, end = windows[0].start, windows[-1].end
+    span = (now if end is None else min(end, now)) - start
+    return [Interval(start=start, end=end)] if span <= _TOGETHER else windows
 
 
 def _too_many(limit: int) -> SpecError:

@@ -97,6 +97,20 @@ def test_the_answer_is_that_of_a_fresh_build(
         assert (promised.pages, promised.headers) == (0, 0)
 
 
+def test_a_run_in_which_nothing_is_new_asks_once(archive: Upstream, tmp_path: Path) -> None:
+    """However many months are still open."""
+    service = {"url": archive.stac.url, "collection": "s2"}
+    spec = archive.spec(dates="2024-06-01/..", refresh={"deleted": "drop", "lookback": "P75D"}, stac=service, split=...)
+    first = build(spec, tmp_path / "ours", DURING)
+    archive.requests()
+    again = build(spec, tmp_path / "ours", DURING)
+    assert again.decision.action == "refresh"
+    assert archive.requests() == (1, 0)
+    assert_same(first.table, again.table)
+    move_on(archive)
+    assert_same(build(spec, tmp_path / "ours", DURING).table, build(spec, tmp_path / "fresh", DURING).table)
+
+
 def test_a_forecast_tells_what_is_new_changed_and_gone(archive: Upstream, tmp_path: Path) -> None:
     build(archive.spec(), tmp_path / "ours", DURING)
     move_on(archive)

@@ -45,15 +45,25 @@ def test_a_long_question_is_cut_at_the_months_of_the_calendar() -> None:
     ]
 
 
-def test_an_open_end_is_one_window_from_this_month_on() -> None:
-    plan = plan_of(dates="2024-05-20/..")
+def test_what_is_still_open_is_one_window() -> None:
+    plan = plan_of(dates="2024-04-20/..")
     assert windows(plan) == [
-        "2024-05-20T00:00:00Z/2024-06-01T00:00:00Z",
-        "2024-06-01T00:00:00Z/2024-07-01T00:00:00Z",
-        "2024-07-01T00:00:00Z/2024-08-01T00:00:00Z",
-        "2024-08-01T00:00:00Z/..",
+        "2024-04-20T00:00:00Z/2024-05-01T00:00:00Z",
+        "2024-05-01T00:00:00Z/2024-06-01T00:00:00Z",
+        "2024-06-01T00:00:00Z/..",
     ]
-    assert [shard.closed for shard in plan.shards] == [True, False, False, False], "45 days of lookback by default"
+    assert [shard.closed for shard in plan.shards] == [True, True, False], "45 days of lookback by default"
+    ended = plan_of(dates=["2024-05-20", "2024-08-31"], refresh={"lookback": "P45D"})
+    assert windows(ended) == ["2024-05-20T00:00:00Z/2024-06-01T00:00:00Z", "2024-06-01T00:00:00Z/2024-09-01T00:00:00Z"]
+
+
+def test_many_open_windows_and_short_ones_are_searched_side_by_side() -> None:
+    always = plan_of(dates="2024-01-01/..", refresh={"lookback": "P1Y"})
+    assert len(always.shards) == 8
+    assert not any(shard.closed for shard in always.shards)
+    weeks = plan_of(dates="2024-07-20/..", split={"time": "P7D"})
+    assert len(weeks.shards) == 4
+    assert not any(shard.closed for shard in weeks.shards)
 
 
 def test_the_future_is_one_window() -> None:
@@ -63,7 +73,7 @@ def test_the_future_is_one_window() -> None:
 def test_an_open_start_is_one_window_up_to_last_year() -> None:
     assert windows(plan_of())[:2] == ["../2023-01-01T00:00:00Z", "2023-01-01T00:00:00Z/2023-02-01T00:00:00Z"]
     assert windows(plan_of(dates="../2010-02"))[0] == "../2009-01-01T00:00:00Z"
-    assert windows(plan_of())[-1] == "2024-08-01T00:00:00Z/.."
+    assert windows(plan_of())[-1] == "2024-06-01T00:00:00Z/.."
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ SEEDS = 10_000 if FULL else 2_000
 INSTANTS = 1_000 if FULL else 100
 OBJECT_STORE_INSTANTS = 100 if FULL else 20
 ROUNDS = 50 if FULL else 15
-KILL_EVERY = 1 if FULL else 4
+KILL_EVERY = 1 if FULL else 6
 """Step between the operations before which a build is killed."""
-FAIL_EVERY = 1 if FULL else 23
+FAIL_EVERY = 1 if FULL else 100
 """Step between the operations at which a disk fails."""

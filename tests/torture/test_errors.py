@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,10 @@ from tests.torture.steps import STEPS, Places, Trial
 from tests.torture.upstream import Upstream
 
 Fresh = Callable[[bool], str]
-ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS")
+WRITING = ("ENOSPC", "EROFS")
+"""What a disk says that can be read."""
 READING = ("EIO", "EACCES")
-"""What a disk says that is only read."""
+"""What a disk says when it is only read, too."""
 SAID = {"ENOSPC": "disk is full", "EIO": "nput/output error", "EACCES": "ermission denied", "EROFS": "read-only"}
 
 
@@ -48,25 +50,41 @@ def fail(trial: Trial, number: int, code: str, *, lasting: bool) -> Report:
         assert "Traceback" not in report.message
     elif report.result.get("damaged"):
         assert any(SAID[code] in finding for finding in report.result["findings"]), f"{where}: {report}"
-    trial.recover(workspace, where)
+    if report.result is None or lasting:
+        trial.recover(workspace, where)
     return report
 
 
 def test_a_disk_that_fails(trial: Trial) -> None:
-    for place, code in enumerate(READING if trial.step.reads_only else ERRORS):
+    for place, code in enumerate(READING if trial.step.reads_only else (*WRITING, *READING)):
         number = 1 + operations(trial, code) * (2 * place + 1) // 8
         fail(trial, number, code, lasting=place % 2 == 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
-@pytest.mark.parametrize("code", ERRORS)
-def test_a_disk_that_fails_at_every_operation(trial: Trial, code: str, lasting: bool) -> None:
-    numbers = range(1, operations(trial, code) + 1, FAIL_EVERY)
-    reports = [fail(trial, number, code, lasting=lasting) for number in numbers]
+@pytest.mark.parametrize("code", WRITING)
+def test_a_disk_that_takes_nothing_at_every_operation(trial: Trial, code: str, lasting: bool) -> None:
+    count = operations(trial, code)
+    tell(trial, code, [fail(trial, number, code, lasting=lasting) for number in range(1, count + 1, FAIL_EVERY)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", range(4))
+def test_a_disk_that_fails_at_every_operation(trial: Trial, turn: int) -> None:
+    """Looking counts too; in four turns every operation fails in each of four ways."""
+    ways = list(itertools.product(READING, (False, True)))
+    reports: list[Report] = []
+    for number in range(1 + turn * FAIL_EVERY // 4, operations(trial, "EIO") + 1, FAIL_EVERY):
+        code, lasting = ways[(number + turn) % 4]
+        reports.append(fail(trial, number, code, lasting=lasting))
+    tell(trial, "EIO, EACCES", reports)
+    assert any(report.result is None for report in reports)
+
+
+def tell(trial: Trial, codes: str, reports: list[Report]) -> None:
     told = sum(report.result is None for report in reports)
-    print(f"{trial.step.name}, {code}: {len(reports)} failures, {told} told, {len(reports) - told} survived")
-    assert told or trial.step.reads_only or not lasting
+    print(f"{trial.step.name}, {codes}: {len(reports)} failures, {told} ended the step, {len(reports) - told} did not")
 
 
 def test_looking_counts_too(places: Places) -> None:
