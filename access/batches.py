@@ -65,6 +65,8 @@ def missing_hrefs(workspace: Workspace, job: Job, scenes: Sequence[Scene], items
 def remembered(workspace: Workspace, job: Job, scenes: Sequence[Scene], items: ItemsRef) -> Remembered:
     """Ask the staged records of the same items, then the header cache, then the parent version; with `force` none of them."""
     left: Places = {(row, asset.band): asset for row, scene in enumerate(scenes) for asset in scene.assets}
+    if not job.plan.question.reads_headers:
+        return Remembered(known=(), failures={}, inherited=0, left={})
     if isinstance(job.plan.question.source, CopySource):
         return _copied(job.plan.question, scenes, left)
     if job.effort.force:

@@ -66,8 +66,8 @@ def _joined(base: str, href: str) -> str:
 
 
 def address_of(item: Mapping[str, Any], endpoint: str, collection: str) -> str:
-    """Where the item itself stands: its absolute self link, else its place in the API."""
-    return self_address(item) or f"{endpoint}/collections/{collection}/items/{item.get('id')}"
+    """Where the item itself stands: its absolute self link, else its place in the API; an empty text where there is none."""
+    return self_address(item) or (f"{endpoint}/collections/{collection}/items/{item.get('id')}" if endpoint else "")
 
 
 def self_address(item: Mapping[str, Any]) -> str | None:

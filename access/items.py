@@ -24,6 +24,8 @@ from rasterloom.specs.cql2 import instant_text
 from rasterloom.specs.question import Band, CatalogSource, CopySource, Interval, Question, Source, TableSource
 
 LONGEST_ID = 512
+NO_HEADERS = "none"
+"""`Scene.origin` of scenes whose headers are not read."""
 DEEPEST = 32
 """Levels of nesting in the properties of an item."""
 _JPEG2000 = ("image/jp2", "image/jpx", "image/jpm", "image/x-jp2")
@@ -101,9 +103,15 @@ def _scene(item: dict[str, Any], scene_id: str, question: Question) -> tuple[Sce
         assets=assets,
         crs=_crs_of(item, properties, question),
         updated=updated if isinstance(updated, str) else None,
-        origin=question.source.edition if isinstance(question.source, CopySource) else None,
+        origin=_origin(question),
     )
     return scene, failures
+
+
+def _origin(question: Question) -> str | None:
+    if isinstance(question.source, CopySource):
+        return question.source.edition
+    return None if question.reads_headers else NO_HEADERS
 
 
 def _properties_of(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from rasterloom.raster.tiles import Bounds, Span, Window, level_affine, window_a
 from rasterloom.specs.effort import Effort
 
 _SCENES_AT_ONCE = 16
+_NO_HEADER = "see `rasterloom failures`, leave the scene out with where(), or build with table.enrich: true"
 _MISSES = "choose an area that lies inside of the scenes, or fewer scenes with subset() or where()"
 
 
@@ -66,7 +67,7 @@ def _target(row: Mapping[str, Any], band: str, area: BaseGeometry) -> _Target | 
     asset = (row.get("assets") or {}).get(band)
     if row[f"{band}_metadata"] is None or asset is None:
         message = f"{row['id']} has no header of {band}"
-        raise Unreadable(message, reason="no-header", remedy="see `rasterloom failures`, or leave the scene out with where()")
+        raise Unreadable(message, reason="no-header", remedy=_NO_HEADER)
     header = header_from_row(row[f"{band}_metadata"], row.get(f"{band}_ext"))
     if header.transform is None:
         raise Unreadable(f"{row['id']} {band} has no georeference", reason="transform", remedy="leave the scene out with where()")

@@ -162,6 +162,7 @@ class _Run:
             coverage=seen.coverage,
             drift=seen.drift,
             profile=seen.profile,
+            copied_from=job.plan.copied_from,
         )
 
     def _reuse(self, made: Composition, written: Written) -> Reuse:
@@ -229,6 +230,7 @@ def about(job: Job) -> dict[str, str]:
         "data_source": source,
         "rasteret_collection_version": "1",
         "rasterloom:fingerprint": job.plan.fingerprint,
+        **({} if job.plan.question.reads_headers else {"rasterloom:headers": "none"}),
     }
 
 

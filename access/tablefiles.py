@@ -16,6 +16,7 @@ import obstore
 import pyarrow as pa
 from obstore.store import ObjectStore
 
+from rasterloom.access.redact import redact
 from rasterloom.access.stores import Located, Stores
 from rasterloom.access.transfer import Transfer
 from rasterloom.access.translate import FOREIGN, error_of, fault_of, translated
@@ -48,6 +49,11 @@ class TableFile:
     partition: Mapping[str, str | int]
     """Columns that its hive path says: `.../year=2024/...`."""
 
+    @property
+    def shown(self) -> str:
+        """For people and logs."""
+        return redact(self.uri)
+
 
 class Files:
     """The files of one address. Requests go through `stores`, with the retries of `effort`, and are counted in `meter`."""
@@ -63,30 +69,30 @@ class Files:
         found = _local(_path(self.uri)) if _LOCAL.match(self.uri) else self._remote()
         if not found:
             raise SpecError(
-                f"table.uri {self.uri} holds no Parquet file",
+                f"table.uri {redact(self.uri)} holds no Parquet file",
                 remedy="give a file, a directory or a glob such as s3://bucket/index/**/*.parquet",
             )
-        base = _base(self.uri)
-        return [TableFile(uri=uri, partition=_partition(uri[len(base) :])) for uri in sorted(found)]
+        return [TableFile(uri=uri, partition=_partition(uri)) for uri in sorted(found)]
 
     def open(self, file: TableFile) -> pa.NativeFile:
         """For random access. Raises `SpecError` where there is no such file, else as `Transfer.range`."""
         if _LOCAL.match(file.uri):
-            with translated(f"read the table {file.uri}"):
+            with translated(f"read the table {file.shown}"):
                 return pa.OSFile(_path(file.uri))
         try:
             return pa.PythonFile(_Ranges(self._stores.locate(file.uri), self._stores, self._effort, self.meter), mode="r")
         except FOREIGN as error:
             if fault_of(error).reason == "missing":
-                raise SpecError(f"there is no table {file.uri}", remedy="correct table.uri") from None
-            raise error_of(f"read the table {file.uri}", error) from None
+                raise SpecError(f"there is no table {file.shown}", remedy="correct table.uri") from None
+            raise error_of(f"read the table {file.shown}", error) from None
 
     def _remote(self) -> list[str]:
         base = _base(self.uri)
         if self.uri.lower().startswith(("http://", "https://")):
             if has_magic(self.uri.partition("?")[0]):
                 raise SpecError(
-                    f"{self.uri}: a web server lists no files", remedy="give the address of one file, or an s3://, gs:// or az:// prefix"
+                    f"{redact(self.uri)}: a web server lists no files",
+                    remedy="give the address of one file, or an s3://, gs:// or az:// prefix",
                 )
             return [self.uri]
         if not has_magic(self.uri) and self.uri.endswith(ENDINGS):
@@ -94,7 +100,7 @@ class Files:
         below = list(self._listed(base))
         if has_magic(self.uri):
             wanted = _pattern(self.uri)
-            return [uri for uri in below if wanted.fullmatch(uri)]
+            return [uri for uri in below if wanted.fullmatch(uri) and not _hidden(uri[len(base) :])]
         return [uri for uri in below if uri.endswith(ENDINGS) and not _hidden(uri[len(base) :])]
 
     def _listed(self, base: str) -> Iterator[str]:
@@ -198,8 +204,9 @@ def _hidden(relative: str) -> bool:
     return any(part.startswith(("_", ".")) for part in relative.split("/"))
 
 
-def _partition(relative: str) -> dict[str, str | int]:
-    pairs = [folder.partition("=") for folder in relative.split("/")[:-1] if "=" in folder]
+def _partition(uri: str) -> dict[str, str | int]:
+    """As DuckDB reads them, of the whole path: a glob or a file below `year=2024/` has that column, too."""
+    pairs = [folder.partition("=") for folder in uri.partition("?")[0].split("/")[:-1] if "=" in folder]
     return {name: int(text) if text.isascii() and text.isdigit() else text for name, _, text in pairs}
 
 

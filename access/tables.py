@@ -110,21 +110,21 @@ def _of_files(source: TableSource, question: Question, judge: Judge, effort: Eff
     for file in files.files():
         with files.open(file) as opened, _reading(file):
             table = _Table(opened, file)
-            layout = layout_of(table.schema, question, where=file.uri)
+            layout = layout_of(table.schema, question, where=file.shown)
             how = Rows(layout=layout, source=source, base=file.uri)
             yield from (_Chunk(how, rows) for rows in table.passing(judge(layout)))
 
 
 @contextmanager
 def _reading(file: TableFile) -> Generator[None]:
-    with translated(f"read the table {file.uri}"):
+    with translated(f"read the table {file.shown}"):
         try:
             yield
         except OSError as error:
             if type(error) is not OSError or error.errno is not None:
                 raise
             # what pyarrow says of pages that do not decode
-            raise Unreadable(f"the table {file.uri} is damaged: {error}", reason="not-parquet", remedy="write it again") from None
+            raise Unreadable(f"the table {file.shown} is damaged: {error}", reason="not-parquet", remedy="write it again") from None
 
 
 class _Table:
@@ -137,7 +137,7 @@ class _Table:
             self._metadata = self._fragment.metadata
         except pa.ArrowInvalid as error:
             remedy = "give Parquet or GeoParquet; read other formats by a callable: table: {object: pkg.module:callable}"
-            raise SpecError(f"the table {file.uri} is no Parquet file: {error}", remedy=remedy) from None
+            raise SpecError(f"the table {file.shown} is no Parquet file: {error}", remedy=remedy) from None
         leaves = self._metadata.schema
         self._leaves = {leaves.column(at).path: at for at in range(len(leaves))}
         schema = self._parquet().schema_arrow

@@ -19,11 +19,15 @@ import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 
+from rasterloom.access.arrowfilters import Column, to_arrow
+from rasterloom.access.filters import OF_INSTANT, OF_ITEM
 from rasterloom.access.moments import instant_of
 from rasterloom.access.tablegeometry import Boxes, bounds_in, boxes_of, edges_of, shapes_of
 from rasterloom.access.tablelayout import DATES, Layout, nearest
 from rasterloom.access.tablevalues import spans, values
 from rasterloom.errors import Problem, SpecError
+from rasterloom.specs.cql2 import IsNull, leaves
+from rasterloom.specs.filters import filter_of
 from rasterloom.specs.question import Box, Interval, Question, Shard
 
 Bounds = tuple[float, float, float, float]
@@ -43,10 +47,10 @@ class Sieve:
     boxes: tuple[Bounds, ...] | None
     """In the CRS of the footprints; None: everywhere."""
     dates: Interval
-    query: pc.Expression | None
-    """Over the table's columns."""
+    rule: pc.Expression | None
+    """`query` and `filter`, as far as Arrow judges them, over the table's columns."""
     asked: tuple[str, ...]
-    """Columns that `query` speaks of."""
+    """Columns that `rule` speaks of."""
     ids: pa.Array | None = None
     """Only these ids."""
 
@@ -71,7 +75,7 @@ class Sieve:
             keep &= self._meets(rows)
         if self.dates.start is not None or self.dates.end is not None:
             keep &= self._in_dates(rows)
-        return keep & self._answers(rows) if self.query is not None else keep
+        return keep & self._answers(rows) if self.rule is not None else keep
 
     def admits(self, partition: Mapping[str, str | int]) -> bool:
         """Whether a file may hold rows that pass, by what its hive path says of their dates."""
@@ -82,7 +86,7 @@ class Sieve:
 
     def pruning(self) -> pc.Expression | None:
         """What row groups are judged by, through their statistics."""
-        parts = [*self._box_rule(), *self._date_rule(), *([] if self.query is None else [self.query])]
+        parts = [*self._box_rule(), *self._date_rule(), *([] if self.rule is None else [self.rule])]
         return reduce(and_, parts) if parts else None
 
     @property
@@ -120,7 +124,7 @@ class Sieve:
         keep = np.zeros(rows.num_rows, np.bool_)
         numbered = rows.select(list(self.asked)).append_column("\0row", pa.array(np.arange(rows.num_rows)))
         try:
-            keep[numbered.filter(self.query)["\0row"].to_numpy()] = True
+            keep[numbered.filter(self.rule)["\0row"].to_numpy()] = True
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):
             keep[:] = True
         return keep
@@ -152,21 +156,21 @@ class Sieve:
 
 
 def sieve_of(question: Question, shard: Shard, layout: Layout) -> Sieve:
-    """The conditions of one shard. Raises `SpecError` where the query asks for a column that is not there."""
-    conditions = list(_conditions(question.query, layout))
+    """The conditions of one shard. Raises `SpecError` where `query` or `filter` ask for a column that is not there."""
+    conditions = [*_conditions(question.query, layout), *_filtered(question.filter, layout)]
     return Sieve(
         layout=layout,
         boxes=_boxes(question, shard, layout.crs),
         dates=shard.dates,
-        query=reduce(and_, [condition.rule for condition in conditions]) if conditions else None,
-        asked=tuple(dict.fromkeys(condition.column for condition in conditions)),
+        rule=reduce(and_, [condition.rule for condition in conditions]) if conditions else None,
+        asked=tuple(dict.fromkeys(column for condition in conditions for column in condition.columns)),
     )
 
 
 def by_ids(ids: Sequence[str], layout: Layout) -> Sieve:
     """The rows of these ids, whatever else they are; all rows where ids are derived."""
     wanted = pa.array(list(ids), pa.string()) if "id" in layout.names else None
-    return Sieve(layout=layout, boxes=None, dates=Interval(start=None, end=None), query=None, asked=(), ids=wanted)
+    return Sieve(layout=layout, boxes=None, dates=Interval(start=None, end=None), rule=None, asked=(), ids=wanted)
 
 
 def _array(rows: pa.Table, column: str) -> pa.Array:
@@ -239,12 +243,12 @@ def _above(instant: datetime, kind: pa.DataType) -> pa.Scalar:
     return _below(instant + timedelta(days=1) if pa.types.is_date(kind) else instant + timedelta(seconds=1), kind)
 
 
-# --- query ------------------------------------------------------------------------------------------------------------------------
+# --- query and filter --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    column: str
+    columns: tuple[str, ...]
     rule: pc.Expression
 
 
@@ -261,12 +265,12 @@ _RULES: Mapping[str, Callable[[pc.Expression, Any], pc.Expression]] = {
 def _conditions(query: str | None, layout: Layout) -> Iterator[_Condition]:
     """Those that Arrow judges as the items are judged: numbers by order, texts that are no dates by equality."""
     asked = [(name.removeprefix("properties."), rules) for name, rules in json.loads(query or "{}").items()]
-    check_names([name for name, _ in asked], layout, key="query")
+    check_names([name for name, _ in asked if name not in (*OF_ITEM, *OF_INSTANT)], layout, key="query")
     for name, rules in asked:
         column, kind = layout.names.get(name), layout.kind(name)
         for operator, value in rules.items():
-            if column is not None and kind is not None and name not in DATES and _is_plain(operator, value, kind):
-                yield _Condition(column, _RULES[operator](pc.field(column), value))
+            if column is not None and kind is not None and _is_as_stored(name, kind, layout) and _is_plain(operator, value, kind):
+                yield _Condition((column,), _RULES[operator](pc.field(column), value))
 
 
 def _is_plain(operator: str, value: Any, kind: pa.DataType) -> bool:
@@ -277,6 +281,36 @@ def _is_plain(operator: str, value: Any, kind: pa.DataType) -> bool:
     if isinstance(value, (int, float)):
         return (pa.types.is_integer(kind) and isinstance(value, int) and abs(value) < 1 << 31) or pa.types.is_float64(kind)
     return isinstance(value, str) and operator == "eq" and pa.types.is_string(kind) and instant_of(value) is None
+
+
+def _filtered(filter: str | None, layout: Layout) -> Iterator[_Condition]:
+    """The part of a filter that Arrow judges as the items are judged, or on the safe side."""
+    if filter is None:
+        return
+    parts = list(leaves(filter_of(filter)))
+    check_names([part.name for part in parts if part.name not in (*OF_ITEM, *OF_INSTANT)], layout, key="filter")
+    nulls = {part.name for part in parts if isinstance(part, IsNull)}
+    asked: list[str] = []
+
+    def column_of(name: str) -> Column | None:
+        column, kind = layout.names.get(name), layout.kind(name)
+        if column is None or kind is None or not _is_as_stored(name, kind, layout) or (name in nulls and pa.types.is_floating(kind)):
+            return None
+        asked.append(column)
+        return Column(pc.field(column), kind)
+
+    rule = to_arrow(filter, column_of)
+    if rule is not None:
+        yield _Condition(tuple(asked), rule)
+
+
+def _is_as_stored(name: str, kind: pa.DataType, layout: Layout) -> bool:
+    """Whether a member of an item says what the column says: not where it is made of several columns, or has a default."""
+    if name == "datetime":
+        return "start_datetime" not in layout.names
+    if name == "id":
+        return pa.types.is_string(kind)
+    return name != "collection" and name not in DATES and "properties" not in layout.names
 
 
 def check_names(names: Sequence[str], layout: Layout, *, key: str) -> None:

@@ -44,7 +44,8 @@ class Scene:
     """`EPSG:n`, WKT2 or PROJJSON text as the item says it; the header decides where it knows."""
     updated: str | None = None
     origin: str | None = None
-    """Edition of the collection that it was copied out of: its headers come from there and from nowhere else."""
+    """Where its headers come from, if not from its files: the edition of the collection that it was copied out of; `none`: they are
+    not read. A part of the scene's line, so that records with and without headers are never taken for each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

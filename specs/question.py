@@ -100,16 +100,17 @@ class TableSource:
 class CopySource:
     """An existing collection, as the start of a narrower one.
 
-    What a spec cannot know is settled when it is planned (`rasterloom.access.copies`), so that the same rows are the same question.
+    What a spec cannot know is settled when it is planned (`rasterloom.access.copies`), so that the same rows are the same question,
+    whatever snapshot they stand in.
     """
 
     kind: Literal["collection"] = "collection"
     uri: str
     """Its name in the workspace, an absolute path or a URL; settled: the path or URL."""
     snapshot: int | None
-    """Number of the commit; None is the newest; settled: the one that is copied, None for files without commits."""
+    """Number of the commit, None is the newest; settled: None, the edition tells it."""
     edition: str | None = None
-    """Settled: the version directory, or for files without commits their digest."""
+    """Settled: digest of the files."""
     catalog: str | None = None
     """Settled: address of the catalog that gave the hrefs; None where nobody says it who can be believed."""
     data_source: str = ""
@@ -151,6 +152,11 @@ class Question:
     href: str
     """Which href of an asset is taken: `href`, a path such as `alternate.s3.href`, or `s3`: its S3 address wherever that stands."""
 
+    @property
+    def reads_headers(self) -> bool:
+        """False: scenes and addresses alone, and every header is null."""
+        return not isinstance(self.source, TableSource) or self.source.enrich
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
@@ -176,3 +182,5 @@ class Plan:
     shards: tuple[Shard, ...]
     now: datetime
     """When it was planned; decides which windows are closed."""
+    copied_from: str = ""
+    """Collection and snapshot that a copy is made from, for people: the question knows the edition, which other snapshots may share."""

@@ -16,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rasterloom.access import tables
+from rasterloom.access.filters import matches
 from rasterloom.access.items import answers, scene_of
 from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.tablevalues import spans, values
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import Effort
+from rasterloom.specs.filters import canonical_filter
 from rasterloom.specs.question import Band, Box, Interval
 from tests.access import tabled
 from tests.access.tabled import RED, columns, edges, footprint, geo, href, items, question, scenes, table, written
@@ -403,6 +405,36 @@ def test_neither_do_the_dates(made: list[tuple[Any, Any, int]], start: datetime,
         expected = [scene.id for item, scene in truth if scene is not None and answers(scene, item, asked)]
         found = [(item, scene_of(item, asked)[0]) for item in items(asked)]
     assert [scene.id for item, scene in found if scene is not None and answers(scene, item, asked)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("eo:cloud_cover < 2", [0, 1, 5]),
+        ("eo:cloud_cover IS NULL", [3]),
+        ("eo:cloud_cover <> 2 AND id <> 'scene-0'", [1, 4, 5]),
+        ("NOT (eo:cloud_cover >= 2)", [0, 1, 5]),
+        ("id IN ('scene-1', 'scene-4')", [1, 4]),
+        ("year = 2024 AND month = 6 AND platform LIKE 'S2%'", [0, 2, 4]),
+        ("datetime >= TIMESTAMP('2024-06-01T13:00:00Z')", [3, 4, 5]),
+        ("collection = 'c' AND orbit BETWEEN 3 AND 4", [3, 4]),
+    ],
+)
+def test_filters_of_columns(tmp_path: Path, text: str, expected: list[int]) -> None:
+    clouds = pa.array([0.0, 1.0, 2.0, float("nan"), 4.0, 0.5])
+    more = {"platform": pa.array(["S2A", "L8"] * 3), "orbit": pa.array(range(6), pa.int16())}
+    path = written(tmp_path / "t.parquet", table(6, **{"eo:cloud_cover": clouds}, **more), row_group_size=2)
+    found = items(question(path, filter=canonical_filter(text)))
+    truth = [item["id"] for item in items(question(path)) if matches(canonical_filter(text), item)]
+    assert truth == [f"scene-{number}" for number in expected]
+    assert [item["id"] for item in found if matches(canonical_filter(text), item)] == truth
+
+
+def test_a_filter_of_a_column_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        items(question(written(tmp_path / "t.parquet"), filter=canonical_filter("eo:clouds < 5 OR id = 'a'")))
+    assert caught.value.problems[0].path == "filter.eo:clouds"
+    assert "eo:cloud_cover" in caught.value.problems[0].remedy
 
 
 def test_thumbnails_metadata_and_titles_are_not_read(tmp_path: Path) -> None:
