@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -59,6 +59,8 @@ class Located:
     """Where its credential runs out: the same object with a new one, to be asked for once after a refusal.
 
     Raises `Unavailable` or `AccessDenied` where none can be had."""
+    wire: Wire | None = field(default=None, repr=False, compare=False)
+    """Of http and https: the client for short ranges, which it reads with half of obstore's work (docs/decisions/020)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Stores:
         plain = _PLAIN_HREF.fullmatch(href)
         known = self._origins.get(plain[1]) if plain else None
         if plain and known:
-            return Located(known.store, plain[2], known.host, href, known.headers)
+            return Located(known.store, plain[2], known.host, href, known.headers, None, known.wire)
         return self._located(href)
 
     def _located(self, href: str) -> Located:
@@ -205,7 +207,7 @@ class Stores:
         key = _plain_key(parts.path)
         # obstore encodes the key segment by segment; a path that would not survive that goes whole into the URL of the store
         base = urlunsplit((parts.scheme, netloc, "" if key else parts.path, parts.query, ""))
-        located = self._object(Place(kind="web", host=netloc.lower()), key, href, host=netloc, base=base)
+        located = replace(self._object(Place(kind="web", host=netloc.lower()), key, href, host=netloc, base=base), wire=self._wire)
         if key and not parts.query and located.renew is None:
             self._origins[f"{parts.scheme}://{parts.netloc}"] = located
         return located

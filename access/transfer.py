@@ -12,11 +12,13 @@ from rasterloom.access.governor import Ticket
 from rasterloom.access.hosts import DEADLINE, LONGEST_WAIT, Gate, backoff_seconds, retry_after_seconds
 from rasterloom.access.stores import CONNECT_TIMEOUT, Located
 from rasterloom.access.translate import FOREIGN, Fault, Kind, fault_of, http_status, raised, summary
-from rasterloom.access.wire import Part, StatusError, Wire
+from rasterloom.access.wire import Part, StatusError, Wire, WrongRange
 from rasterloom.specs.effort import Effort
 
 WHOLE_FILE = 1 << 20
 """A file up to this many bytes is read whole where its server cannot do ranges."""
+SHORT = 1 << 20
+"""Bytes of a range that our own client reads with less work than obstore: more of them are better moved by threads without Python."""
 BUSY = frozenset({429, 503})
 """Statuses by which a host says that it has too much to do."""
 _SHORT = Fault(Kind.UNREADABLE, "server-ranges", "the server must answer range requests; use another href of the asset")
@@ -43,7 +45,8 @@ class Transfer:
         try:
             return self.range(0, end)
         except FOREIGN as error:
-            whole = self._whole() if fault_of(error).reason == _SHORT.reason else None
+            ignored = fault_of(error).reason == _SHORT.reason and not isinstance(error, WrongRange)
+            whole = self._whole() if ignored else None
             if whole is None:
                 raise
             return whole
@@ -166,8 +169,10 @@ class Transfer:
 def ranged(located: Located, start: int, end: int) -> Part:
     """Bytes `start <= byte < min(end, size)`. The lengths are checked: obstore hands out a short body without an error."""
     store = located.store
-    if isinstance(store, Wire):
-        return store.range(located.href, start, end, headers=located.headers)
+    wire = store if isinstance(store, Wire) else located.wire if end - start <= SHORT else None
+    if wire is not None:
+        return wire.range(located.href, start, end, headers=located.headers)
+    assert not isinstance(store, Wire)
     answer = obs.get(store, located.key, options={"range": (start, end)})
     data = answer.bytes().to_bytes()
     meta, got = answer.meta, answer.range  # each access builds them anew

@@ -86,6 +86,10 @@ class RangesIgnored(HTTPException):
     """The answer does not fit the range that was asked for."""
 
 
+class WrongRange(RangesIgnored):
+    """It is a range, but not the one that was asked for: the server can do ranges, or says so."""
+
+
 class Wire:
     """The client of one source. Thread-safe."""
 
@@ -225,7 +229,7 @@ class _Answer:
         first, last, size = map(int, told.groups())
         expected = min(end, size) - start
         if (first, last + 1) != (start, min(end, size)) or self._reply.length not in (None, expected):
-            raise RangesIgnored(f"asked for bytes {start}..{end} of {size}, the server sent {self._reply.length} as {first}..{last + 1}")
+            raise WrongRange(f"asked for bytes {start}..{end} of {size}, the server sent {self._reply.length} as {first}..{last + 1}")
         return Part(self._read(expected), size, self.header("ETag"))
 
     def whole(self, largest: int) -> Part | None:
