@@ -32,8 +32,9 @@ from rasterloom.specs.cql2 import (
     weakened,
 )
 from rasterloom.specs.cql2tokens import to_text
+from rasterloom.specs.effort import Effort
 from rasterloom.specs.filters import filter_of
-from rasterloom.specs.question import Question
+from rasterloom.specs.question import Question, StacSource
 
 MOST_MEMBERS = 100
 """Values of an IN that are spelled out with OR where a server has no IN."""
@@ -115,6 +116,13 @@ def shared_out(question: Question, skills: Skills, method: str) -> Pushdown:
     if said is not None:
         return said
     return _as_query(filter, asked, skills)
+
+
+def expected(question: Question, effort: Effort) -> Pushdown:
+    """As `shared_out` for an API of basic CQL2 and `query`, but for what is known of the provider: without asking it."""
+    languages = frozenset[str]() if effort.ignores_filter else ABLE.languages
+    skills = Skills(languages=languages, advanced=False, query=True, known=effort.query_knows)
+    return shared_out(question, skills, effort.method) if isinstance(question.source, StacSource) else unfiltered(question)
 
 
 def unfiltered(question: Question) -> Pushdown:

@@ -51,6 +51,11 @@ def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets
         yield from _whole(_Walk(service, ask, seen, question), single=len(boxes) == 1)
 
 
+def asked_of(question: Question, *, effort: Effort, secrets: Secrets) -> Pushdown:
+    """What the API is asked for of the question's conditions, by its landing page. Raises as `search`."""
+    return _service(question, effort, secrets).pushdown(question)
+
+
 def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secrets: Secrets) -> Iterator[Page]:
     """The items of these ids that the source still has, whatever else of them changed. Raises as `search`."""
     service = _service(question, effort, secrets)

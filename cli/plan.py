@@ -10,14 +10,20 @@ from typing import Any
 from rasterloom.access.build import Decision, Job, ShardState, decide
 from rasterloom.access.copies import settled
 from rasterloom.access.forecast import Forecast, forecast
+from rasterloom.access.pushdown import Pushdown, expected
 from rasterloom.access.refs import to_json
+from rasterloom.access.secrets import environment_secrets
+from rasterloom.access.stac import asked_of
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, pairs, table
 from rasterloom.cli.specs import specs_of
-from rasterloom.specs.identity import question_to_json
+from rasterloom.specs.cql2tokens import to_text
+from rasterloom.specs.effort import Effort
+from rasterloom.specs.filters import filter_of
+from rasterloom.specs.identity import canonical_json, question_to_json
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.plan import make_plan, stac_datetime
-from rasterloom.specs.question import Box, Interval, Plan
+from rasterloom.specs.question import Box, Interval, Plan, StacSource
 from rasterloom.specs.resolve import effort
 
 SHARDS_SHOWN = 24
@@ -37,6 +43,7 @@ def _planned(args: Namespace, spec: CollectionSpec) -> tuple[dict[str, Any], str
     found = None
     if args.search:
         found = forecast(Job(workspace=workspace.uri, plan=made, effort=how, spec={}, run_id="", action=decision.action), decision)
+    shared = _shared_out(made, how, asks=bool(found and found.shards))
     document = {
         "name": made.name,
         "fingerprint": made.fingerprint,
@@ -44,11 +51,36 @@ def _planned(args: Namespace, spec: CollectionSpec) -> tuple[dict[str, Any], str
         "question": question_to_json(made.question),
         "decision": to_json(decision),
         "forecast": None if found is None else to_json(found),
+        "pushdown": None if shared is None else {**shared.to_json(), "asked": bool(found and found.shards)},
     }
-    return document, _text(made, decision, workspace.uri, found)
+    return document, _text(made, decision, workspace.uri, found, shared)
 
 
-def _text(made: Plan, decision: Decision, workspace: str, found: Forecast | None) -> str:
+def _shared_out(made: Plan, how: Effort, *, asks: bool) -> Pushdown | None:
+    """What of a filter is asked of the source, and what is judged here alone; by the API's own word where it is asked anyway."""
+    question = made.question
+    if question.filter is None:
+        return None
+    is_api = isinstance(question.source, StacSource)
+    return asked_of(question, effort=how, secrets=environment_secrets) if asks and is_api else expected(question, how)
+
+
+def _conditions(made: Plan, shared: Pushdown | None, *, asked: bool) -> dict[str, str]:
+    if shared is None or made.question.filter is None:
+        return {}
+    document = shared.to_json()
+    server = [f"filter {document['filter']}"] if document["filter"] else []
+    server += [f"query {canonical_json(document['query'])}"] if document["query"] else []
+    is_api = isinstance(made.question.source, StacSource)
+    sure = "" if asked or not is_api or not server else "\nif the API says that it can: --search asks it"
+    return {
+        "filter": to_text(filter_of(made.question.filter)),
+        "asked of the source": "\n".join(server or ["nothing of it"] if is_api else ["what its columns can judge"]) + sure,
+        "judged here alone": "\n".join(document["local"]) if is_api else "",
+    }
+
+
+def _text(made: Plan, decision: Decision, workspace: str, found: Forecast | None, shared: Pushdown | None) -> str:
     states = Counter(state.state for state in decision.shards)
     facts = {
         "differs in": "\n".join(decision.differences),
@@ -57,6 +89,7 @@ def _text(made: Plan, decision: Decision, workspace: str, found: Forecast | None
         "source": " of ".join(filter(None, (made.question.source.collection, made.question.source.address))),
         "bands": ", ".join(band.code for band in made.question.bands),
         "searches": f"{len(decision.shards):,}: " + ", ".join(f"{count:,} {_STATES[state]}" for state, count in sorted(states.items())),
+        **_conditions(made, shared, asked=bool(found and found.shards)),
         "found": _found(found) if found and found.shards else "",
         "requests": f"{_count((found or decision).pages)} search pages, {_count((found or decision).headers)} headers",
         "fingerprint": made.fingerprint[:16],

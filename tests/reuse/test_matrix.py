@@ -40,6 +40,8 @@ CHANGES: dict[str, tuple[dict[str, Any], str, str]] = {
     "band from another asset": ({"band_map": {"B02": "b03", "B03": "b02", "B04": "b04"}}, "rebuild", "rebuild"),
     "few clouds": ({"query": {"eo:cloud_cover": {"lt": 25}}}, "derive", "rebuild"),
     "one platform": ({"query": {"platform": {"eq": "b"}, "eo:cloud_cover": {"gte": 7}}}, "derive", "rebuild"),
+    "filter": ({"filter": "eo:cloud_cover < 25 OR NOT platform = 'b'"}, "derive", "rebuild"),
+    "filter of instants": ({"filter": "datetime >= '2024-07-01' AND month <> 7 AND platform IS NOT NULL"}, "derive", "rebuild"),
     "smaller in all": ({"bbox": [10.0, 41.0, 16.0, 48.0], "dates": "2024-07", "bands": ["B03"]}, "derive", "derive"),
     "smaller and longer": ({"bbox": [11.0, 42.0, 15.0, 46.0], "dates": ["2024-05-01", "2024-08-31"]}, "rebuild", "rebuild"),
 }
@@ -109,6 +111,25 @@ def test_a_run_in_which_nothing_is_new_asks_once(archive: Upstream, tmp_path: Pa
     assert_same(first.table, again.table)
     move_on(archive)
     assert_same(build(spec, tmp_path / "ours", DURING).table, build(spec, tmp_path / "fresh", DURING).table)
+
+
+@pytest.mark.parametrize("condition", [{"query": {"datetime": {"gte": "2024-06-20"}}}, {"filter": "datetime >= '2024-06-20'"}])
+def test_a_smaller_box_is_derived_below_a_condition_on_the_instant(archive: Upstream, tmp_path: Path, condition: dict[str, Any]) -> None:
+    """The instant is the one property that a scene line does not keep as the item spelled it."""
+    build(archive.spec(**condition), tmp_path / "ours", LATER)
+    ours = build(archive.spec(bbox=[11.0, 42.0, 15.0, 46.0], **condition), tmp_path / "ours", LATER)
+    assert (ours.decision.action, ours.table.num_rows > 0) == ("derive", True)
+    assert_same(ours.table, build(archive.spec(bbox=[11.0, 42.0, 15.0, 46.0], **condition), tmp_path / "fresh", LATER).table)
+
+
+@pytest.mark.parametrize(
+    ("filter", "action"), [("eo:cloud_cover < 10", "derive"), ("eo:cloud_cover < 40", "extend"), ("platform = 'b'", "rebuild")]
+)
+def test_a_changed_filter_is_derived_where_it_is_narrower(archive: Upstream, tmp_path: Path, filter: str, action: str) -> None:
+    build(archive.spec(filter="eo:cloud_cover < 25"), tmp_path / "ours", LATER)
+    ours = build(archive.spec(filter=filter), tmp_path / "ours", LATER)
+    assert ours.decision.action == action
+    assert_same(ours.table, build(archive.spec(filter=filter), tmp_path / "fresh", LATER).table)
 
 
 def test_a_forecast_tells_what_is_new_changed_and_gone(archive: Upstream, tmp_path: Path) -> None:
