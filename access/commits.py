@@ -145,6 +145,8 @@ class Commit:
     """Rows by value, for CRS and each band's dtype, tile size and nodata: what the next version is compared with."""
     drift: tuple[str, ...] = ()
     """What the bands have and the parent's bands had not, e.g. `B02 dtype: float32 (was uint16)`."""
+    copied_from: str = ""
+    """Collection and snapshot that this is a copy of, for people."""
 
 
 def is_name(text: str) -> bool:

