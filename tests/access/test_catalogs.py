@@ -19,7 +19,7 @@ from rasterloom.access.pages import Page
 from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.sources import search, search_ids
 from rasterloom.errors import RasterloomError, SpecError, Unavailable, Unreadable
-from rasterloom.specs.effort import Effort
+from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.question import Box, CatalogSource, Interval, Question
 from tests.access.questions import day, item, many, question, shard
 from tests.access.trees import Tree, catalog, collection, link, served, tree, written
@@ -508,3 +508,19 @@ def test_a_real_item_collection(shared: Path) -> None:
     found = [one for page in pages_of(path) for one in page.items]
     assert [one["id"] for one in found] == [one["id"] for one in json.loads(path.read_text())["features"]]
     assert ids_of(pages_of(path, found[0]["collection"]))[0] == found[0]["id"]
+
+
+def test_in_a_bucket(server: RangeServer) -> None:
+    server.files = {f"/bucket{path}": data for path, data in served(two_collections()).items()}
+    how = replace(EFFORT, auth=AuthRef(provider="anonymous", options=(("endpoint", server.url), ("region", "us-east-1"))))
+    pages = pages_of("s3://bucket/catalog.json", effort=how)
+    assert len(ids_of(pages)) == 28
+    assert len(server.log) == sum(page.requests for page in pages) == 31
+    del server.files["/bucket/a/i00003/i00003.json"]
+    error = error_of("s3://bucket/catalog.json", effort=how)
+    assert isinstance(error, SpecError)
+    assert "the item s3://bucket/a/i00003/i00003.json of s3://bucket/a/collection.json" in error.message
+    wanted = asked("s3://bucket/catalog.json")
+    relative = {"href": "./red.tif"}
+    server.files["/bucket/catalog.json"] = json.dumps(item("x", assets={"red": relative})).encode()
+    assert hrefs_of(pages_of("s3://bucket/catalog.json", effort=how), wanted) == ["s3://bucket/red.tif"]
