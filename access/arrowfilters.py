@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from functools import reduce
 from operator import and_, or_
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rasterloom.specs.cql2 import All, Compare, Filter, In, IsNull, Leaf, Like, Literal, Some, weakened
-from rasterloom.specs.filters import filter_of
+from rasterloom.errors import SpecError
+from rasterloom.specs.cql2 import All, Compare, Filter, In, IsNull, Leaf, Like, Literal, Some, leaves, weakened
+from rasterloom.specs.cql2tokens import to_text
+from rasterloom.specs.filters import filter_of, parse_filter
+from rasterloom.specs.wrong import shown
 
 EXACT = 1 << 53
 """Whole numbers up to here are the same as doubles."""
@@ -64,6 +68,44 @@ def exactly(filter: Filter, columns: Columns) -> pc.Expression:
 def judges(leaf: Leaf, columns: Columns) -> bool:
     """Whether Arrow judges this comparison as items are judged."""
     return _leaf(leaf, columns) is not None
+
+
+def chosen(filter: object, schema: pa.Schema) -> pc.Expression:
+    """The rows of a collection that answer a filter, CQL2 text or JSON, exactly.
+
+    Raises `SpecError` for what is no filter, for a column that is not there, and for one whose type the filter does not fit.
+    """
+    wanted = parse_filter(filter)
+
+    def columns(name: str) -> Column | None:
+        return _column(name, schema)
+
+    for leaf in leaves(wanted):
+        if not judges(leaf, columns):
+            raise _unfit(leaf, schema)
+    return exactly(wanted, columns)
+
+
+def _column(name: str, schema: pa.Schema) -> Column | None:
+    """As items are judged: a property before what is made from the instant, which has a column where nothing is partitioned by it."""
+    own = f"properties:{name}" if name in _PARTS else name
+    for column in (own, name):
+        if column in schema.names:
+            return Column(pc.field(column), schema.field(column).type)
+    return Column(_PARTS[name](pc.field("datetime")), pa.int64()) if name in _PARTS and "datetime" in schema.names else None
+
+
+_PARTS: dict[str, Callable[[pc.Expression], pc.Expression]] = {"year": pc.year, "month": pc.month}
+
+
+def _unfit(leaf: Leaf, schema: pa.Schema) -> SpecError:
+    column = _column(leaf.name, schema)
+    if column is None:
+        near = get_close_matches(leaf.name, schema.names, n=1, cutoff=0.5)
+        remedy = f"write {near[0]}" if near else "see collection.schema for its columns"
+        return SpecError(f"the collection has no column {shown(leaf.name)}", remedy=remedy)
+    message = f"the column {shown(leaf.name)} holds {column.kind}, which {shown(to_text(leaf))} does not fit"
+    return SpecError(message, remedy="compare it with a value of its type, or give where() a pyarrow expression")
 
 
 def _leaf(leaf: Leaf, columns: Columns) -> pc.Expression | None:

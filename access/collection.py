@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from rasterloom.access.arrowfilters import chosen
 from rasterloom.access.commits import Commit
 from rasterloom.access.describe import Description
 from rasterloom.access.export import export_collection
@@ -184,8 +185,10 @@ class Collection:
         chosen = self._bands if bands is None else tuple(self._checked_bands(bands))
         return self._view(tuple(parts), chosen)
 
-    def where(self, expression: pc.Expression) -> Collection:
-        """Rows for which a pyarrow expression over the columns is true."""
+    def where(self, expression: pc.Expression | str) -> Collection:
+        """Rows for which a filter (CQL2 text, as in a spec) or a pyarrow expression over the columns is true."""
+        if isinstance(expression, str):
+            return self._view((chosen(expression, self.dataset.schema),), self._bands)
         try:
             self.dataset.scanner(columns=[], filter=expression)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
