@@ -1,7 +1,9 @@
 """Headers that any collection of a workspace has read, for all the others: `<workspace>/_cache/headers/v<parser version>/`.
 
-One pack per index batch, named by the sha256 of its bytes and never rewritten: `<name>.parquet` holds the header rows, `<name>.keys`
-their keys in the same order and a sha256 of those. So concurrent writers need no lock, and whatever is gone, cut or changed is a miss.
+One pack per index batch, named by the sha256 of its bytes and never changed: `<name>.parquet` holds the header rows, `<name>.keys`
+their keys in the same order and a sha256 of those. A pack that is made of others has a name that no pack ever had: whoever deletes
+one has written, or was outrun by one that has written, what it held. So concurrent writers need no lock, and whatever is gone, cut or
+changed is a miss.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -69,13 +72,13 @@ def header_key(asset: Asset, updated: str | None) -> bytes:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=_KEY).digest()
 
 
-def write_pack(workspace: Workspace, keys: Sequence[bytes], rows: HeaderRows) -> str:
+def write_pack(workspace: Workspace, keys: Sequence[bytes], rows: HeaderRows, *, salt: bytes = b"") -> str:
     """Remember header rows; the name of the pack. Keys come last: a pack that was not written whole is never looked at."""
     sink = pa.BufferOutputStream()
     table = pa.table({"metadata": rows.metadata, "ext": rows.ext})
     pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False)
     data = sink.getvalue().to_pybytes()
-    name = hashlib.sha256(data + b"".join(keys)).hexdigest()
+    name = hashlib.sha256(data + b"".join(keys) + salt).hexdigest()
     body = b"".join(keys) + hashlib.sha256(data).digest()
     workspace.write(f"{PACKS}/{name}.parquet", data)
     workspace.write(f"{PACKS}/{name}.keys", body + hashlib.sha256(body).digest())
@@ -287,7 +290,7 @@ def _merge(workspace: Workspace, group: Sequence[Entry]) -> None:
         raw, start = known[0].tobytes(), sum(map(len, parts))
         places.update({raw[at * _KEY : (at + 1) * _KEY]: start + at for at in range(len(rows))})
         parts.append(rows)
-    made = write_pack(workspace, list(places), concatenated(parts).take(pa.array(list(places.values())))) if places else None
+    if places:
+        write_pack(workspace, list(places), concatenated(parts).take(pa.array(list(places.values()))), salt=uuid.uuid4().bytes)
     for name in map(_name_of, group):
-        if name != made:
-            _forget(workspace, name)
+        _forget(workspace, name)

@@ -9,21 +9,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow.dataset as ds
 import pytest
 
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.commits import latest
+from rasterloom.access.commits import latest, read_commit
 from rasterloom.access.opening import delete_collection
+from rasterloom.access.snapshots import snapshots
+from rasterloom.access.verify import verify
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
 from tests.torture.machine import ROOT, Machine, Order
 from tests.torture.objects import BUCKET, Proxy, Weather, s3_server
 from tests.torture.rows import NAME, expected, generation_of
 from tests.torture.scale import OBJECT_STORE_INSTANTS, ROUNDS
-from tests.torture.state import state_of
+from tests.torture.state import State, generation_in, state_of
 from tests.torture.test_builders import rounds
 from tests.torture.upstream import Upstream
 
@@ -146,22 +149,97 @@ def test_many_builders_on_an_object_store(upstream: Upstream, machine: Machine, 
 
 @pytest.mark.slow
 def test_kills_at_random_instants_on_an_object_store(upstream: Upstream, machine: Machine, workspace: str, proxy: Proxy) -> None:
-    upstream.become(0)
-    report = machine.run(order(upstream, workspace))
-    assert report.result is not None
-    rng, killed, usual = random.Random(3), 0, report.seconds
-    for generation in range(1, OBJECT_STORE_INSTANTS + 1):
-        upstream.become(generation)
-        proxy.weather = Weather.storm(0.3)
-        killed += machine.run(order(upstream, workspace, kill_after=rng.uniform(0, 1.1) * usual)).killed
-        proxy.weather = Weather()
-        left = state_of(workspace)
-        assert left.generation in (generation - 1, generation)
+    victims = Victims(upstream, machine, workspace, proxy)
+    for _ in range(OBJECT_STORE_INSTANTS):
+        victims.disaster()
+    print(f"{OBJECT_STORE_INSTANTS} instants, {victims.killed} kills, version {victims.state.version}")
+    assert sum(victims.killed.values()) > OBJECT_STORE_INSTANTS // 4
+    assert_tidy(machine, workspace)
+
+
+class Victims:
+    """What is killed at random instants over an object store in bad weather; a build in good weather then finishes."""
+
+    def __init__(self, upstream: Upstream, machine: Machine, workspace: str, proxy: Proxy) -> None:
+        self.upstream, self.machine, self.workspace, self.proxy = upstream, machine, workspace, proxy
+        self.rng = random.Random(3)
+        self.killed: dict[str, int] = {}
+        upstream.become(0)
         report = machine.run(order(upstream, workspace))
         assert report.result is not None, report
-        assert state_of(workspace).generation == generation
-    print(f"{OBJECT_STORE_INSTANTS} instants, {killed} kills")
-    assert killed > OBJECT_STORE_INSTANTS // 4
+        self.usual = {"build": report.seconds, "rollback": report.seconds / 4, "gc": report.seconds / 4, "export": report.seconds / 4}
+        self.state = state_of(workspace)
+
+    def disaster(self) -> None:
+        step = self.rng.choice(["build", "build", "rollback", "gc", "export"])
+        arguments, generations = self.arguments(step)
+        instant = self.rng.uniform(0, 1.1) * self.usual[step]
+        self.proxy.weather = Weather.storm(0.3)
+        report = self.machine.run(Order(step=step, workspace=self.workspace, arguments=arguments, kill_after=instant))
+        self.proxy.weather = Weather()
+        self.killed[step] = self.killed.get(step, 0) + report.killed
+        left = state_of(self.workspace)
+        assert self.state.version <= left.version <= self.state.version + 1, (step, self.state, left)
+        assert left.generation in generations, (step, self.state, left)
+        if not report.killed:
+            assert report.result is not None or (report.ours and report.remedy), report
+            self.usual[step] = 0.7 * self.usual[step] + 0.3 * report.seconds
+        report = self.machine.run(order(self.upstream, self.workspace))
+        assert report.result is not None, report
+        self.state = state_of(self.workspace)
+        assert self.state.generation == self.upstream.generation
+
+    def arguments(self, step: str) -> tuple[dict[str, Any], set[int | None]]:
+        """Of the step, and the generations that may be the current one when it has died."""
+        before = self.state.generation
+        match step:
+            case "build":
+                self.upstream.become(self.upstream.generation + 1)
+                return {"spec": self.upstream.spec()}, {before, self.upstream.generation}
+            case "rollback":
+                number = self.rng.randint(max(1, self.state.version - 4), self.state.version)
+                place = open_workspace(self.workspace)
+                target = read_commit(place, NAME, number)
+                assert target is not None
+                return {"version": number}, {before, generation_in(place, target)}
+            case "gc":
+                return {"days_later": 30.0}, {before}
+            case _:
+                return {"target": f"{self.workspace}-export/{uuid4().hex}"}, {before}
+
+
+def assert_tidy(machine: Machine, workspace: str) -> None:
+    """After garbage collection there are the kept versions and nothing of the dead, and all of it is what the commits say."""
+    assert machine.run(Order(step="gc", workspace=workspace, arguments={"days_later": 30.0})).result is not None
+    place = open_workspace(workspace)
+    newest = latest(place, NAME)
+    assert newest is not None
+    assert len(place.children(f"{NAME}/_versions")) <= newest.keep_snapshots
+    assert list(place.list(f"{NAME}/_inflight")) == []
+    assert verify(place, NAME).findings == []
+
+
+def test_snapshots_on_an_object_store(upstream: Upstream, machine: Machine, workspace: str) -> None:
+    """Unchanged files are copied within the store, older versions come back, garbage goes, and damage is found."""
+    for generation in range(3):
+        upstream.become(generation)
+        spec = upstream.spec() | {"storage": {"keep_snapshots": 2}}
+        assert machine.run(Order(step="build", workspace=workspace, arguments={"spec": spec})).result is not None
+    place = open_workspace(workspace)
+    newest = latest(place, NAME)
+    assert newest is not None
+    assert (newest.reuse.files_linked, newest.reuse.files_written) == (1, 1), "June has not changed"
+    assert machine.run(Order(step="rollback", workspace=workspace, arguments={"version": 2})).result == {"version": 4}
+    assert state_of(workspace) == State(4, 1)
+    assert_tidy(machine, workspace)
+    assert len(place.children(f"{NAME}/_versions")) == 2
+    assert [(entry.number, entry.is_kept) for entry in snapshots(place, NAME)] == [(4, True), (3, True), (2, True), (1, False)]
+    victims = [entry.key for entry in place.list(f"{NAME}/_versions") if entry.key.endswith(".parquet")]
+    data = place.read(victims[0])
+    assert data is not None
+    place.write(victims[0], data[:-100] + b"\0" * 100)
+    place.delete(victims[1])
+    assert {(finding.kind, finding.path) for finding in verify(place, NAME).findings} == {("changed", victims[0]), ("missing", victims[1])}
 
 
 @pytest.mark.slow
