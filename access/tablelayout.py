@@ -118,7 +118,7 @@ def layout_of(schema: pa.Schema, question: Question, *, where: str) -> Layout:
     bbox = _boxes(schema, names, geometry)
     hrefs = _hrefs(schema, source, names, assets)
     layout = Layout(schema=schema, names=names, footprints=footprints, bbox=bbox, assets=assets, hrefs=hrefs)
-    problems = [*_not_there(schema, source), *_unusable(layout)]
+    problems = _not_there(schema, source) or _unusable(layout)
     if problems:
         raise SpecError(f"the table {where} is not what the spec says", problems=problems)
     return layout

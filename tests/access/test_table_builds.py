@@ -36,21 +36,22 @@ SCENES = 4
 PIXELS = np.random.default_rng(7).integers(-120, 120, (3, 256, 256), dtype=np.int8)
 
 
-def planar() -> bytes:
-    """Three bands in one file, plane after plane, as the AlphaEarth embeddings are."""
+def planar(bands: int = 3) -> bytes:
+    """Several bands in one file, plane after plane, as the AlphaEarth embeddings are."""
     with MemoryFile() as memory:
         how = {"tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate", "interleave": "band", "nodata": -128}
         with memory.open(
             driver="GTiff",
             width=256,
             height=256,
-            count=3,
+            count=bands,
             dtype="int8",
             crs="EPSG:32633",
             transform=from_origin(500_000, 5_000_000, 10, 10),
             **how,
         ) as file:
-            file.write(PIXELS)
+            for band in range(bands):
+                file.write(PIXELS[band % 3], band + 1)
         return memory.read()
 
 
