@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rasterloom.access.arrowfilters import chosen
 from rasterloom.access.commits import Commit
 from rasterloom.access.describe import Description
-from rasterloom.access.export import export_collection
+from rasterloom.access.export import copy_as, export_collection
 from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
 from rasterloom.access.pixels import read_arrays
 from rasterloom.access.provenance import provenance_table
@@ -244,13 +244,12 @@ class Collection:
     # elsewhere
 
     def export(self, uri: str | Path, *, format: str = "collection") -> str:
-        """Write this view as a plain collection to a new or empty directory or prefix; returns its URI.
+        """Write this view to a new or empty directory or prefix; returns its URI.
 
-        Raises SpecError for a target that holds something, or that is inside of a workspace's collections.
+        `format` is `collection`, or `stac-geoparquet`: STAC items without the headers. Raises SpecError for a target that holds
+        something, or that is inside of a workspace's collections.
         """
-        if format != "collection":
-            raise SpecError(f"export format {format!r} is not supported", remedy="use format='collection'")
-        return export_collection(self.to_batches(), self.schema, self.metadata, str(uri))
+        return export_collection(copy_as(format, self.schema, self.metadata, self.to_batches()), str(uri))
 
     @staticmethod
     def list_collections(workspace: str | Path | None = None) -> list[Summary]:

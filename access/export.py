@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pyarrow as pa
 from rasterloom.access.commits import COMMITS, VERSIONS
 from rasterloom.access.disk import LocalWorkspace, disk_errors
 from rasterloom.access.files import Workspace
+from rasterloom.access.stactable import METADATA, stac_items, stac_schema
 from rasterloom.access.version import VersionWriter
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import AccessDenied, SpecError
@@ -21,32 +24,97 @@ _OWN_KEYS = {"geo", "ARROW:schema"}
 """Metadata that are made anew for each file."""
 
 
-def export_collection(batches: Iterable[pa.RecordBatch], schema: pa.Schema, metadata: Mapping[str, str], target: str) -> str:
-    """Write rows of `schema` to `target`, whole or not at all on a local disk; returns its URI.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """What is to be written."""
+
+    schema: pa.Schema
+    metadata: Mapping[str, str]
+    batches: Iterable[pa.RecordBatch]
+    """Rows of `schema`; taken once."""
+    partition_by: tuple[str, ...] = ("year", "month")
+
+
+def copy_as(form: str, schema: pa.Schema, metadata: Mapping[str, str], batches: Iterable[pa.RecordBatch]) -> Copy:
+    """The rows of a collection as `collection`, or as `stac-geoparquet`: STAC items, without the headers. Raises SpecError."""
+    if form == "collection":
+        return Copy(schema=schema, metadata=metadata, batches=batches)
+    if form == "stac-geoparquet":
+        return Copy(schema=stac_schema(schema), metadata=METADATA, batches=stac_items(batches, schema), partition_by=())
+    raise SpecError(f"export format {form!r} is not known", remedy="use collection or stac-geoparquet")
+
+
+def export_collection(copy: Copy, target: str) -> str:
+    """Write a copy to `target`, whole or not at all on a local disk; returns its URI.
 
     On an object store the files appear one by one; what was written is deleted when it fails. Raises SpecError for a target
     that is not empty or that lies inside a stored collection.
     """
     if is_remote(target):
-        return _export_remote(batches, schema, metadata, target.rstrip("/"))
+        return _export_remote(copy, target.rstrip("/"))
     path = Path(target.removeprefix("file://")).expanduser().resolve()
     with disk_errors(path):
         refuse_inside(path)
         is_taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if is_taken:
         raise SpecError(f"{path} is not empty", remedy="export to a new or empty directory")
-    staging = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    swap_in(copy, path)
+    return str(path.resolve())
+
+
+def swap_in(copy: Copy, path: Path, *, note: Note | None = None) -> None:
+    """Write a directory elsewhere and give it the name `path`; what had that name before goes.
+
+    Between the two renames there is nothing of that name for an instant, never a mixture: a reader that is opening it tries again.
+    """
+    staging, aside = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{end}") for end in ("tmp", "old"))
     workspace = LocalWorkspace(path.parent)
     try:
-        _write(batches, schema, metadata, workspace, staging.name)
+        files = _write(copy, workspace, staging.name, "export")
+        if note is not None:
+            workspace.write(f"{staging.name}/{note.name}", note.text(files))
         workspace.sync(staging.name)
         with disk_errors(path):
-            staging.replace(path)
+            _rename(staging, path, aside)
             workspace.sync(path.name)
-    except BaseException:
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename(staging: Path, path: Path, aside: Path) -> None:
+    if not path.exists() or not any(path.iterdir()):
+        staging.replace(path)
+        return
+    path.rename(aside)
+    try:
+        staging.rename(path)
+    except OSError:
+        aside.rename(path)
         raise
-    return str(path.resolve())
+
+
+def put_beside(copy: Copy, workspace: Workspace, home: str, old: Sequence[str], note: Note) -> None:
+    """Write new files below `home` of an object store, then the note that names them, then delete the `old` ones."""
+    token = f"export-{uuid.uuid4().hex[:8]}"
+    try:
+        files = _write(copy, workspace, home, token)
+        workspace.write(f"{home}/{note.name}", note.text(files))
+    except BaseException:
+        workspace.delete_files([entry.key for entry in workspace.list(home) if f"part-{token}-" in entry.key])
+        raise
+    workspace.delete_files([f"{home}/{file}" for file in old])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A file beside the data files that says what they are; its name begins with `_`, so that no reader takes it for data."""
+
+    name: str
+    facts: Mapping[str, str]
+
+    def text(self, files: Sequence[str]) -> bytes:
+        return json.dumps({**self.facts, "files": list(files)}, indent=1).encode()
 
 
 def refuse_inside(path: Path) -> None:
@@ -59,23 +127,23 @@ def refuse_inside(path: Path) -> None:
             )
 
 
-def _export_remote(batches: Iterable[pa.RecordBatch], schema: pa.Schema, metadata: Mapping[str, str], target: str) -> str:
+def _export_remote(copy: Copy, target: str) -> str:
     root, _, name = target.rpartition("/")
     if not name or root.endswith(":/"):
         raise SpecError(f"{target} is no place for an export", remedy="give a prefix below a bucket")
-    _refuse_prefix_inside(target)
+    refuse_prefix_inside(target)
     workspace = open_workspace(root)
     if next(iter(workspace.list(name)), None) is not None:
         raise SpecError(f"{target} is not empty", remedy="export to a new or empty prefix")
     try:
-        _write(batches, schema, metadata, workspace, name)
+        _write(copy, workspace, name, "export")
     except BaseException:
         workspace.delete(name)
         raise
     return target
 
 
-def _refuse_prefix_inside(target: str) -> None:
+def refuse_prefix_inside(target: str) -> None:
     """As `refuse_inside`, for every prefix of `target` from its bucket down."""
     scheme, _, path = target.partition("://")
     parts = path.split("/")
@@ -95,9 +163,11 @@ def _folders(prefix: str) -> list[str]:
         return []
 
 
-def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, metadata: Mapping[str, str], workspace: Workspace, home: str) -> None:
-    stored = pa.schema([field for field in schema if field.name not in _HIVE])
-    kept = {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
-    with VersionWriter(workspace, home, "export", schema=stored, metadata=kept) as writer:
-        for batch in batches:
+def _write(copy: Copy, workspace: Workspace, home: str, token: str) -> list[str]:
+    """Paths of the files below `home`."""
+    stored = pa.schema([field for field in copy.schema if field.name not in _HIVE])
+    kept = {key: value for key, value in copy.metadata.items() if key not in _OWN_KEYS}
+    with VersionWriter(workspace, home, token, schema=stored, metadata=kept, partition_by=copy.partition_by) as writer:
+        for batch in copy.batches:
             writer.add(pa.table(batch).select(stored.names))
+    return [file.path for file in writer.files]

@@ -57,7 +57,7 @@ def failures(args: Namespace) -> int:
 
 def export(args: Namespace) -> int:
     collection = load(args.collection, workspace=args.workspace, snapshot=args.snapshot)
-    place = collection.export(args.to)
+    place = collection.export(args.to, format=args.format)
     answer(args, {"name": collection.name, "uri": place, "rows": len(collection)}, f"exported {len(collection):,} scenes to {place}")
     return 0
 

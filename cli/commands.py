@@ -48,6 +48,11 @@ def _plan(parser: ArgumentParser) -> None:
 
 def _validate(parser: ArgumentParser) -> None:
     parser.add_argument("specs", metavar="SPEC", nargs="+", help="spec file (YAML); it may hold several documents")
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="also try, in seconds, what a run needs: endpoint, collection, one item, its assets, one header, credentials, workspace",
+    )
 
 
 def _run(parser: ArgumentParser) -> None:
@@ -109,6 +114,12 @@ def _gc(parser: ArgumentParser) -> None:
 def _export(parser: ArgumentParser) -> None:
     _collection(parser)
     parser.add_argument("to", metavar="TO", help="directory or object-store prefix to write to")
+    parser.add_argument(
+        "--format",
+        choices=("collection", "stac-geoparquet"),
+        default="collection",
+        help="a plain collection, or STAC items without the headers (default: collection)",
+    )
 
 
 def _delete(parser: ArgumentParser) -> None:
@@ -154,10 +165,10 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command(
             name="validate",
             target="rasterloom.cli.specs:validate",
-            summary="check specs offline, all errors at once",
-            usage="SPEC...",
+            summary="check specs, all errors at once, and what they need",
+            usage="SPEC... [--online]",
             arguments=_validate,
-            examples=("rasterloom validate specs/*.yaml",),
+            examples=("rasterloom validate specs/*.yaml", "rasterloom validate sf-bay.yaml --online"),
         ),
         Command(
             name="plan",

@@ -16,6 +16,7 @@ from prefect.utilities.annotations import quote
 from rasterloom.access.build import Job, decide
 from rasterloom.access.copies import settled
 from rasterloom.access.derive import derive
+from rasterloom.access.exports import check_export
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.refs import to_json
@@ -29,10 +30,11 @@ from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.plan import make_plan
 from rasterloom.specs.references import substitute
 from rasterloom.specs.resolve import effort
+from rasterloom.specs.sections import ExportSpec
 from rasterloom.tasks.logs import hide_secrets_in_logs
 from rasterloom.tasks.policies import references_only
 from rasterloom.tasks.secrets import secret
-from rasterloom.tasks.steps import publish
+from rasterloom.tasks.steps import export, publish
 
 TASK_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner[Any](max_workers=SEARCHES_AT_ONCE + BATCHES_AT_ONCE))
 """Bounded: Prefect's own default is a thread for every task."""
@@ -48,13 +50,18 @@ def build(spec: CollectionSpec, force: bool = False, workspace: str | None = Non
         workspace: Where collections are kept; the spec's own, else that of the worker.
         retry_failed: Ask again for the files that failed, and for nothing else that is remembered.
 
-    Returns JSON: `collection`, the committed version (`rasterloom.access.values.CollectionRef`), and `decision`.
+    Returns JSON: `collection`, the committed version (`rasterloom.access.values.CollectionRef`), `decision` and `exports`.
     """
     hide_secrets_in_logs()
     with references_only():
         how = effort(spec)
         how = replace(how, force=force or how.force, retry_failed=retry_failed)
-        return _build(spec, how, _place(workspace or spec.workspace))
+        copies = [ExportSpec(to=substitute(copy.to, secret), format=copy.format) for copy in spec.export]
+        for copy in copies:
+            check_export(copy.to, spec.name)
+        place = _place(workspace or spec.workspace)
+        done = _build(spec, how, place)
+        return done | {"exports": [to_json(export(spec.name, place.uri, copy.to, copy.format)) for copy in copies]}
 
 
 def _place(text: str | None) -> Workspace:

@@ -1,4 +1,4 @@
-"""The three tasks of a build. Each is a wire: a policy and one call into `rasterloom.access.build`."""
+"""The tasks of a build. Each is a wire: a policy and one call into `rasterloom.access`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from prefect.cache_policies import NO_CACHE
 
 from rasterloom.access import build
 from rasterloom.access.build import Job
+from rasterloom.access.collection import load
+from rasterloom.access.exports import Exported, refresh_export
 from rasterloom.access.staging import records_key
 from rasterloom.access.values import BatchRef, CollectionRef, ItemsRef, SearchRef
 from rasterloom.specs.plan import shard_key
@@ -64,3 +66,9 @@ def index(job: Job, items: ItemsRef, first_range: Mapping[str, int]) -> BatchRef
 def publish(job: Job, searches: Sequence[SearchRef], batches: Sequence[BatchRef]) -> CollectionRef:
     """Write the version and commit it."""
     return build.publish(job, searches, batches, secrets=secret)
+
+
+@task(name="export", task_run_name="export-{form}", cache_policy=NO_CACHE, persist_result=False, **UNAVAILABLE_ONLY)
+def export(name: str, workspace: str, to: str, form: str) -> Exported:
+    """Make a copy hold the newest snapshot."""
+    return refresh_export(load(name, workspace), to, form)

@@ -17,6 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
+import rasterloom
 from rasterloom.errors import AccessDenied, RasterloomError, Refused, SpecError, Unavailable
 from rasterloom.flows.compile import compile
 from rasterloom.flows.progress import Progress
@@ -96,6 +97,25 @@ def test_a_build_finds_every_scene_and_asks_once_for_every_file(archive: Archive
     assert (last.stage, last.action, last.scenes, last.headers, last.failures) == ("done", "build", 44, 88, 0)
     assert last.header_requests == 88
     assert last.search_requests == len(archive.stac.log), "the landing page, and the pages of the search"
+
+
+def test_copies_are_made_after_the_commit_and_not_again(archive: Archive, workspace: str, tmp_path: Path) -> None:
+    wanted = [{"to": str(tmp_path / "plain")}, {"to": str(tmp_path / "items"), "format": "stac-geoparquet"}]
+    spec = archive.spec(export=wanted)
+    collection, _ = built(spec, workspace)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/**/*.parquet") if not path.is_relative_to(workspace)}
+    assert len(rasterloom.load(tmp_path / "plain")) == len(collection) == 44
+    assert {path.relative_to(tmp_path).parts[0] for path in stamps} == {"plain", "items"}
+    assert built(spec, workspace)[1].action == "reuse"
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_a_place_that_is_taken_is_told_before_anything_is_asked(archive: Archive, workspace: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear diary")
+    with pytest.raises(SpecError, match="no export of small"):
+        built(archive.spec(export=[{"to": str(tmp_path / "mine")}]), workspace)
+    assert not archive.stac.log
 
 
 def test_progress_only_grows_and_ends_done(large: Archive, workspace: str) -> None:

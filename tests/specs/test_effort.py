@@ -110,7 +110,6 @@ def test_limits_are_by_host_or_bucket() -> None:
     [
         ({"reads": {"mean": {"kind": "composite"}}}, "reads"),
         ({"run": {"runner": "dask"}}, "run.runner"),
-        ({"export": [{"to": "s3://b/x"}]}, "export"),
         ({"freshness": {"warn_after": "P3D"}}, "freshness"),
     ],
 )
