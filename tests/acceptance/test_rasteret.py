@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rasterloom.access.collection import load
 from rasterloom.flows.run import run
 from tests.servers import free_port
 
@@ -89,3 +90,29 @@ def test_rasteret_reads_it_right(name: str, corpus: Corpus, tmp_path: Path) -> N
     assert "FAIL" not in checked.stdout.replace("0 FAIL", ""), checked.stdout
     assert checked.returncode == 0, checked.stdout[-2000:] + checked.stderr[-2000:]
     assert checked.stdout.strip().endswith("23 checks: 23 PASS, 0 WARN, 0 FAIL")
+
+
+BUILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import rstpatch, rasteret
+rasteret.build_from_stac(name="real", stac_api=sys.argv[2], collection="sentinel-2-l2a", bbox=(-180, -90, 180, 90),
+                         date_range=("2024-06-01", "2024-07-31"), band_map={bands}, workspace_dir=sys.argv[3])
+"""
+
+
+def test_a_copy_of_what_rasteret_wrote_has_the_same_rows_and_reads_right(corpus: Corpus, tmp_path: Path) -> None:
+    command = [corpus.python, "-c", BUILD.format(bands=S2_BANDS), str(corpus.check.parent), f"{corpus.url}/stac", str(tmp_path / "theirs")]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    (theirs,) = (tmp_path / "theirs").iterdir()
+    copy = run({"version": 1, "name": "real-copy", "collection": {"uri": str(theirs)}}, workspace=str(tmp_path / "workspace"))
+    wanted = load(theirs)
+    columns = [name for name in wanted.schema.names if name in copy.schema.names]
+    assert {*columns} >= {"id", "datetime", "geometry", "bbox", "assets", "proj:epsg", "B02_metadata", "SCL_metadata", "eo:cloud_cover"}
+    assert copy.to_table(columns).sort_by("id").to_pylist() == wanted.to_table(columns).sort_by("id").to_pylist()
+    expected = tmp_path / "expected.json"
+    expected.write_text(json.dumps(corpus.expected("sentinel-2-l2a", S2_BANDS, {}, name=copy.name, date_range=None)))
+    checked = subprocess.run(
+        [corpus.python, str(corpus.check), copy.uri, str(expected)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert checked.stdout.strip().endswith("23 checks: 23 PASS, 0 WARN, 0 FAIL"), checked.stdout[-2000:] + checked.stderr[-2000:]
