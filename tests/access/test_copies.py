@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from rasterloom.access.provenance import lines_of
 from rasterloom.access.snapshots import rollback
 from rasterloom.access.values import CollectionRef
 from rasterloom.access.workspace import open_workspace
-from rasterloom.errors import SpecError, Unavailable
+from rasterloom.errors import SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.identity import fingerprint
 from rasterloom.specs.question import Band, Box, CopySource, Interval, Plan, Shard
@@ -363,9 +364,14 @@ def test_of_a_collection_that_rasteret_wrote(world: World, source: Collection, t
     assert rows(made, columns) == rows(source.where(pc.field("eo:cloud_cover") < 45), columns)
     assert {row["B04_ext"] is None for row in rows(made, ["id", "B04_ext"])} == {True}
     assert "year" not in pq.read_schema(next(Path(made.uri).rglob("*.parquet"))).names
+    assert world.requests() == (0, 0)
+    how, area = Effort(allow_private_hosts=True, retries=0), [15.001, 45.14, 15.002, 45.15]
+    with pytest.raises(Unreadable, match="http: hrefs are read only"):  # nobody who can be believed says where they may lead
+        made.get_numpy(area, ["B04"])
+    pixels = load(made.uri, effort=how).get_numpy(area, ["B04"])
+    assert np.array_equal(pixels, source.where(pc.field("eo:cloud_cover") < 45).get_numpy(area, ["B04"]))
     if odd:
         assert {(row["platform"], row["seen"]) for row in rows(made, ["id", "platform", "seen"])} == {("a", "2024-07-01T00:00:00Z")}
-    assert world.requests() == (0, 0)
 
 
 def test_a_header_that_the_source_lacks_is_a_failure_and_nobody_is_asked(world: World) -> None:
