@@ -166,29 +166,43 @@ class _Batch:
 class _Reading:
     """One header under way: fetched by one thread, parsed by another, never at the same time."""
 
+    __slots__ = (
+        "_batch",
+        "_begun_again",
+        "_buffer",
+        "_end",
+        "_first",
+        "_head",
+        "_part",
+        "_parts",
+        "_start",
+        "_transfer",
+        "bytes",
+        "error",
+        "first_seen",
+        "header",
+        "href",
+        "last_seen",
+        "requests",
+    )
+
     def __init__(self, href: str, first: int, batch: _Batch) -> None:
         self.href = href
         self.header: Header | None = None
         self.error: BaseException | None = None
         self.first_seen = 0.0
         self.last_seen = 0.0
+        self.requests = 0
+        self.bytes = 0
         self._first = first
         self._batch = batch
         self._transfer: Transfer | None = None
         self._start, self._end = 0, first
         self._part: Part | None = None
         self._head: Part | None = None
-        self._buffer = Buffer(b"", None)
+        self._buffer: Buffer | None = None
         self._parts = 0
         self._begun_again = False
-
-    @property
-    def requests(self) -> int:
-        return self._transfer.requests if self._transfer else 0
-
-    @property
-    def bytes(self) -> int:
-        return self._transfer.bytes if self._transfer else 0
 
     @property
     def came(self) -> bool:
@@ -224,8 +238,17 @@ class _Reading:
                 self._start, self._end = more.start, min(more.end, self._part.size)
             except Unreadable as error:
                 self.error = error
+        if not self.finished:
+            return False
+        self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        """The bytes are of no more use, and thousands of readings wait for the end of their batch."""
         self.last_seen = time.time()
-        return self.finished
+        if self._transfer is not None:
+            self.requests, self.bytes = self._transfer.requests, self._transfer.bytes
+        self._transfer = self._part = self._head = self._buffer = None
 
     def _parsed(self, part: Part) -> Header:
         self._parts += 1
@@ -233,7 +256,7 @@ class _Reading:
             raise Unreadable(
                 f"the header lies in more than {MOST_PARTS} pieces", reason="scattered-header", remedy="rewrite the file as a COG"
             )
-        if self._head is None:
+        if self._head is None or self._buffer is None:
             self._head = part
             self._buffer = Buffer(part.data, part.size)
         elif (part.etag, part.size) != (self._head.etag, self._head.size):

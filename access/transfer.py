@@ -27,6 +27,20 @@ _SHORT = Fault(Kind.UNREADABLE, "server-ranges", "the server must answer range r
 class Transfer:
     """All requests for one object: how many there were, what they brought, and when to give up."""
 
+    __slots__ = (
+        "_answers",
+        "_effort",
+        "_paused",
+        "_queued",
+        "_renewed",
+        "_sleep",
+        "_started",
+        "bytes",
+        "gate",
+        "located",
+        "requests",
+    )
+
     def __init__(self, located: Located, gate: Gate, *, effort: Effort, sleep: Callable[[float], object] = time.sleep) -> None:
         self.located = located
         self.gate = gate
