@@ -138,8 +138,12 @@ def first_items(question: Question, *, effort: Effort, secrets: Secrets, count: 
 
 
 def wrong_bands(question: Question, items: Sequence[Any]) -> tuple[Problem, ...]:
-    """The bands whose asset is in none of the items, or is JPEG 2000 in all that have it. Items without assets say nothing."""
-    assets = [item["assets"] for item in items if isinstance(item, Mapping) and isinstance(item.get("assets"), Mapping) and item["assets"]]
+    """The bands whose asset is in none of the items, or is JPEG 2000 in all that have it.
+
+    Items without assets say nothing; but of a table's rows only the assets of the bands are read, and one of those should be there.
+    """
+    found = [item["assets"] for item in items if isinstance(item, Mapping) and isinstance(item.get("assets"), Mapping)]
+    assets = [each for each in found if each or isinstance(question.source, TableSource)]
     return tuple(problem for band in question.bands if assets and (problem := _wrong(band, question, assets)))
 
 
@@ -148,7 +152,9 @@ def _wrong(band: Band, question: Question, items: Sequence[Mapping[str, Any]]) -
     path = f"band_map.{band.code}"
     if not found:
         near = nearest_assets(band, items[0])
-        remedy = f"write {band.code}: {near[0]}" if near else f"use one of {a_list(_images(items[0]))}"
+        images = _images(items[0])
+        others = f"use one of {a_list(images)}" if images else "see which assets the source has"
+        remedy = f"write {band.code}: {near[0]}" if near else others
         return Problem(path=path, value=shown(band.asset), message=f"no item has an asset {shown(band.asset)}", remedy=remedy)
     if all(is_jpeg2000(asset.get("type"), _href(asset, question)) for asset in found):
         near = [key for key in nearest_assets(band, items[0]) if key != band.asset]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,23 +27,38 @@ FIRST_DATASET = "earthsearch/sentinel-2-l2a"
 def specs_of(args: Namespace) -> tuple[CollectionSpec, ...]:
     """All documents of all files, with --set applied. Raises SpecError, also where two have one name."""
     overrides = dict(_override(text) for text in args.overrides)
-    specs = tuple(spec for path in args.specs for spec in load_specs(Path(path)))
+    specs = tuple(spec for path in args.specs for spec in load_specs(Path(path), read_area=_parquet_area))
     specs = tuple(with_overrides(spec, overrides) for spec in specs) if overrides else specs
     return _different(specs)
 
 
+def _parquet_area(path: Path) -> Mapping[str, Any]:
+    from rasterloom.access.areas import parquet_area  # Arrow is for this alone
+
+    return parquet_area(path)
+
+
 def validate(args: Namespace) -> int:
-    """Checks every file, also after one that is wrong; 2 where any is."""
+    """Checks every file, also after one that is wrong; 2 where any is. With --online also what a run would meet: the worst exit code."""
     found = [_checked(path) for path in args.specs]
     wrong = [error for outcome in found for error in outcome.errors]
     if not wrong:
         _different(spec for outcome in found for spec in outcome.specs)
-    files = [outcome.document() for outcome in found]
-    good = "\n".join(f"{outcome.path}: {', '.join(spec.name for spec in outcome.specs)}: valid" for outcome in found if not outcome.errors)
-    answer(args, {"valid": not wrong, "files": files}, good)
+    for outcome in found if not args.json else ():
+        if not outcome.errors:
+            print(f"{outcome.path}: {', '.join(spec.name for spec in outcome.specs)}: valid", flush=True)
     for error in wrong:
         complain(error)
-    return SpecError.exit_code if wrong else 0
+    codes = [SpecError.exit_code] if wrong else [0]
+    documents = [outcome.document() for outcome in found]
+    if args.online:
+        from rasterloom.cli.online import check  # the network is for this alone
+
+        for outcome, document in zip(found, documents, strict=True):
+            document["online"] = check(args, outcome.specs) if not outcome.errors else []
+            codes += [each["exit_code"] for each in document["online"]]
+    answer(args, {"valid": not wrong, "exit_code": max(codes), "files": documents}, "")
+    return max(codes)
 
 
 def schema(args: Namespace) -> int:
@@ -116,7 +131,7 @@ class _Outcome:
 
 def _checked(path: str) -> _Outcome:
     try:
-        specs = load_specs(Path(path))
+        specs = load_specs(Path(path), read_area=_parquet_area)
     except SpecError as error:
         return _Outcome(path, errors=(error,))
     return _Outcome(path, specs, tuple(error for spec in specs if (error := _executable(path, spec))))

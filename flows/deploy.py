@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from prefect import serve as serve_deployments
 from prefect.client.orchestration import get_client
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
 from rasterloom.access.redact import redact
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.flows.build import build
-from rasterloom.specs.durations import parse_duration
+from rasterloom.flows.schedules import schedule_of
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.resolve import resolve
-from rasterloom.specs.sections import ScheduleSpec
 from rasterloom.tasks.settings import reach_server
 
 TAG = "rasterloom"
@@ -76,20 +73,6 @@ def deployment_of(spec: CollectionSpec, *, work_pool: str | None, workspace: str
         work_pool_name=work_pool,
         entrypoint_type=EntrypointType.MODULE_PATH,  # by file, a worker would load a second module
     )
-
-
-def schedule_of(schedule: ScheduleSpec) -> Schedule:
-    """Prefect's own schedule. Raises SpecError for an interval of months and seconds together, which no calendar has."""
-    if schedule.cron:
-        return Cron(schedule.cron, timezone=schedule.timezone, active=schedule.active)
-    if schedule.rrule:
-        return RRule(schedule.rrule, timezone=schedule.timezone, active=schedule.active)
-    interval = parse_duration(schedule.interval or "")
-    if interval.months and interval.seconds:
-        raise SpecError(f"the interval {schedule.interval} mixes months and shorter units", remedy="write P1M, P30D, or a cron line")
-    if interval.months:
-        return RRule(f"FREQ=MONTHLY;INTERVAL={interval.months}", timezone=schedule.timezone, active=schedule.active)
-    return Interval(timedelta(seconds=interval.seconds), timezone=schedule.timezone, active=schedule.active)
 
 
 def described(spec: CollectionSpec) -> str:
