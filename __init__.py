@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rasterloom import errors
+    from rasterloom.access.areas import load_specs
     from rasterloom.access.collection import Collection, load
     from rasterloom.flows.compile import compile
     from rasterloom.flows.run import run
-    from rasterloom.specs.loader import load_specs
     from rasterloom.specs.model import CollectionSpec
     from rasterloom.specs.plan import make_plan as plan
 
@@ -30,7 +30,7 @@ _HOMES = {
     "CollectionSpec": "specs.model:CollectionSpec",
     "compile": "flows.compile:compile",
     "load": "access.collection:load",
-    "load_specs": "specs.loader:load_specs",
+    "load_specs": "access.areas:load_specs",
     "plan": "specs.plan:make_plan",
     "run": "flows.run:run",
 }

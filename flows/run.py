@@ -10,12 +10,13 @@ from typing import Any
 
 from prefect.exceptions import PrefectHTTPStatusError
 
+from rasterloom.access.areas import load_specs
 from rasterloom.access.collection import Collection, load
 from rasterloom.access.redact import redact
 from rasterloom.errors import AccessDenied, SpecError, Unavailable
 from rasterloom.flows.compile import compile
 from rasterloom.flows.progress import Listener, listening
-from rasterloom.specs.loader import load_specs, spec_from
+from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.tasks.settings import local_settings, reach_server
 

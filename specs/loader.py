@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,14 @@ OVERRIDE = "--set"
 """What stands for the file name in problems of overrides."""
 
 
-def load_specs(path: str | Path) -> tuple[CollectionSpec, ...]:
+AreaReader = Callable[[Path], Mapping[str, Any]]
+"""GeoJSON of the geometries of a GeoParquet file; raises `SpecError`. Arrow is not for this room: who has it brings the reader."""
+PARQUET = b"PAR1"
+MAX_TABLE = 64 * 1024 * 1024
+"""Bytes of a GeoParquet file."""
+
+
+def load_specs(path: str | Path, *, read_area: AreaReader | None = None) -> tuple[CollectionSpec, ...]:
     """All specs of one YAML file. Raises `SpecError` with every problem of it."""
     path = Path(path)
     try:
@@ -37,10 +44,12 @@ def load_specs(path: str | Path) -> tuple[CollectionSpec, ...]:
         raise _error(
             [Problem(message=f"cannot be read: {error.strerror}", file=str(path), remedy=_near_file(path, what="YAML"))]
         ) from error
-    return parse_specs(text, file=str(path), root=path.parent)
+    return parse_specs(text, file=str(path), root=path.parent, read_area=read_area)
 
 
-def parse_specs(text: str, *, file: str = "<spec>", root: Path | None = None) -> tuple[CollectionSpec, ...]:
+def parse_specs(
+    text: str, *, file: str = "<spec>", root: Path | None = None, read_area: AreaReader | None = None
+) -> tuple[CollectionSpec, ...]:
     """All specs of a YAML text. Files that it names are looked for below `root` alone; None: it may name none."""
     parsed, refusals = documents(text, file=file)
     specs: list[CollectionSpec] = []
@@ -49,7 +58,7 @@ def parse_specs(text: str, *, file: str = "<spec>", root: Path | None = None) ->
         found.append(Problem(message="the file holds no spec", file=file, line=1, column=1, remedy="begin with `rasterloom init`"))
     for document in (one for one in parsed if one.whole):
         try:
-            specs.append(_validated(document, file=file, root=root))
+            specs.append(_validated(document, file=file, root=root, read_area=read_area))
         except ValidationError as error:
             found.extend(problems(error, file=file, document=document))
         except Stop as stop:
@@ -107,7 +116,7 @@ def _set(mapping: dict[str, Any], path: str, value: Any) -> None:
         mapping[key] = value
 
 
-def _validated(document: Document, *, file: str, root: Path | None) -> CollectionSpec:
+def _validated(document: Document, *, file: str, root: Path | None, read_area: AreaReader | None) -> CollectionSpec:
     value = document.value
     if value is None or not isinstance(value, dict):
         what = "is empty" if value is None else f"holds {shown(value)}, not a mapping of keys"
@@ -116,7 +125,7 @@ def _validated(document: Document, *, file: str, root: Path | None) -> Collectio
         raise Stop(Problem(message=f"the document {what}", file=file, line=at.line, column=at.column, remedy=remedy))
     mapping = cast(dict[str, Any], value)
     if isinstance(mapping.get("intersects"), str):
-        mapping = mapping | {"intersects": _geojson(mapping["intersects"], document, file=file, root=root)}
+        mapping = mapping | {"intersects": _geojson(mapping["intersects"], document, file=file, root=root, read_area=read_area)}
     return CollectionSpec.model_validate(mapping if root is None else mapping | _anchored(mapping, root))
 
 
@@ -131,7 +140,7 @@ def _anchored(mapping: Mapping[str, Any], root: Path) -> dict[str, Any]:
     return found
 
 
-def _geojson(name: str, document: Document, *, file: str, root: Path | None) -> Any:
+def _geojson(name: str, document: Document, *, file: str, root: Path | None, read_area: AreaReader | None) -> Any:
     """The file that `intersects` names, parsed. It must lie in the directory of the spec or below."""
     mark = document.mark(("intersects",))
 
@@ -144,19 +153,34 @@ def _geojson(name: str, document: Document, *, file: str, root: Path | None) -> 
     try:
         path = (root / name).resolve()
         inside = path.is_relative_to(root.resolve())
-        data = path.read_bytes() if inside and path.is_file() and path.stat().st_size <= MAX_BYTES else None
+        data = _beginning(path) if inside and path.is_file() else None
+        limit = MAX_TABLE if data is not None and data[:4] == PARQUET else MAX_BYTES
+        small = data is not None and path.stat().st_size <= limit
     except (OSError, ValueError) as error:
         raise refuse(f"{shown(name)} cannot be read", "write the path of a GeoJSON file beside the spec") from error
     if not inside:
         raise refuse(f"{shown(name)} leaves the directory of the spec", "put the file beside the spec")
-    if data is None:
-        raise refuse(f"{shown(name)} is no file of at most {MAX_BYTES} bytes", _near_file(path, what="GeoJSON"))
-    if data[:4] == b"PAR1":
-        raise refuse(f"{shown(name)} is GeoParquet, which this version does not read as an area", "convert it to GeoJSON")
+    if data is None or not small:
+        raise refuse(f"{shown(name)} is no file of at most {limit} bytes", _near_file(path, what="GeoJSON"))
     try:
-        return json.loads(data)
+        return _parsed(path, data, read_area)
+    except SpecError as error:
+        raise refuse(f"{shown(name)}: {error.message}", error.remedy) from error
     except (ValueError, RecursionError) as error:
         raise refuse(f"{shown(name)} is not JSON", "write a GeoJSON file") from error
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES)
+
+
+def _parsed(path: Path, data: bytes, read_area: AreaReader | None) -> Any:
+    if data[:4] != PARQUET:
+        return json.loads(data)
+    if read_area is None:
+        raise SpecError("it is GeoParquet, and nothing here reads it", remedy="load the spec with rasterloom.load_specs")
+    return read_area(path)
 
 
 def _same_names(parsed: list[Document], *, file: str) -> list[Problem]:
