@@ -138,6 +138,7 @@ def _edition(opened: Opened) -> CopySource:
         edition=_digest(opened),
         catalog=opened.source,
         data_source=metadata.get(b"data_source", b"").decode("utf-8", "replace"),
+        enrich=metadata.get(b"rasterloom:headers") != b"none",
     )
 
 

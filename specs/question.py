@@ -115,6 +115,8 @@ class CopySource:
     """Settled: address of the catalog that gave the hrefs; None where nobody says it who can be believed."""
     data_source: str = ""
     """Settled: what the rows are, as the collection says it."""
+    enrich: bool = True
+    """Settled: whether headers were ever read for it."""
 
     @property
     def address(self) -> str:
@@ -155,7 +157,7 @@ class Question:
     @property
     def reads_headers(self) -> bool:
         """False: scenes and addresses alone, and every header is null."""
-        return not isinstance(self.source, TableSource) or self.source.enrich
+        return not isinstance(self.source, TableSource | CopySource) or self.source.enrich
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

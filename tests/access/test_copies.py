@@ -29,7 +29,7 @@ from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.identity import fingerprint
-from rasterloom.specs.question import Band, Box, CopySource, Interval, Plan, Shard
+from rasterloom.specs.question import Band, Box, CopySource, Interval, Plan, Shard, TableSource
 from tests.access.world import BANDS, JULY, JUNE, NOW, World
 from tests.servers import RangeServer, StacServer
 
@@ -37,12 +37,14 @@ ALWAYS = Interval(start=None, end=None)
 OFFLINE = Effort(retries=0)
 
 
-def copy_of(world: World, uri: str | Path = "s2", *, snapshot: int | None = None, bands: Sequence[str] = (), **changes: Any) -> Plan:
+def copy_of(
+    world: World, uri: str | Path = "s2", *, snapshot: int | None = None, bands: Sequence[str] = (), name: str = "narrow", **changes: Any
+) -> Plan:
     """As a spec without dates and area asks; settled."""
     wanted = {"bbox": None, "dates": ALWAYS, "bands": tuple(Band(code=band, asset=band) for band in bands), **changes}
     asked = world.question(source=CopySource(uri=str(uri), snapshot=snapshot), **wanted)
     shard = Shard(index=0, dates=asked.dates, cell=None, closed=False)
-    plan = Plan(name="narrow", question=asked, fingerprint=fingerprint(asked), shards=(shard,), now=NOW)
+    plan = Plan(name=name, question=asked, fingerprint=fingerprint(asked), shards=(shard,), now=NOW)
     return settled(plan, open_workspace(str(world.workspace)))
 
 
@@ -257,6 +259,7 @@ def test_where_it_comes_from(world: World, source: Collection) -> None:
         "edition": made.commit.question["source"]["edition"],
         "catalog": world.stac.url,
         "data_source": "s2",
+        "enrich": True,
     }
     assert lines_of(made.commit)["copied from"] == f"{world.workspace / 's2'}, snapshot 1"
     assert made.data_source == "s2"
@@ -274,10 +277,7 @@ def test_the_same_collection_by_other_names(world: World, source: Collection, pl
 
 def test_of_a_copy(world: World, source: Collection) -> None:
     copied(world, query='{"eo:cloud_cover":{"lt":45}}')
-    asked = copy_of(world)
-    again = replace(asked, name="narrower", question=replace(asked.question, source=CopySource(uri="narrow", snapshot=None), bands=()))
-    again = settled(again, open_workspace(str(world.workspace)))
-    made = load(world.run(replace(job_of(world, again), run_id="copy-2")).uri)
+    made = load(copied(world, "copy-2", uri="narrow", name="narrower").uri)
     assert len(made) == 5
     assert made.commit is not None
     assert made.commit.question["source"]["catalog"] == world.stac.url
@@ -382,6 +382,35 @@ def test_a_header_that_the_source_lacks_is_a_failure_and_nobody_is_asked(world: 
     assert (made.rows, made.failed) == (6, 1)
     (failure,) = [row for row in load(made.uri).to_table(["id", "B04_metadata"]).to_pylist() if row["B04_metadata"] is None]
     assert failure["id"] == "scene-002"
+    assert world.requests() == (0, 0)
+
+
+def test_of_a_collection_whose_headers_were_never_read(world: World, tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "id": ["a", "b"],
+            "datetime": pa.array([datetime(2024, 6, 1), datetime(2024, 6, 2)], pa.timestamp("us")),
+            "geometry": [shapely.to_wkb(shapely.box(15, 45, 16, 46))] * 2,
+            "B04": ["https://files.example.org/a.tif", "https://files.example.org/b.tif"],
+        }
+    )
+    pq.write_table(table, tmp_path / "index.parquet")
+    source = TableSource(
+        uri=str(tmp_path / "index.parquet"),
+        object=None,
+        params=None,
+        collection="c",
+        column_map=(),
+        href_column="B04",
+        url_rewrite=(),
+        enrich=False,
+    )
+    made = world.run(world.job("run-1", source=source, bands=(Band(code="B04", asset="B04"),)))
+    assert (made.rows, made.failed) == (2, 0)
+    narrow = world.run(job_of(world, copy_of(world, dates=Interval(start=None, end=datetime(2024, 6, 2, tzinfo=UTC)))))
+    assert (narrow.rows, narrow.failed) == (1, 0)
+    again = world.run(job_of(world, copy_of(world, narrow.uri, name="narrower"), "copy-2"))
+    assert (again.rows, again.failed) == (1, 0)
     assert world.requests() == (0, 0)
 
 
