@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -101,7 +102,7 @@ def _scene(item: dict[str, Any], scene_id: str, question: Question) -> tuple[Sce
         bbox=bounds or bounds_of_geometry(geometry),
         properties={name: value for name, value in properties.items() if name != "datetime"},
         assets=assets,
-        crs=_crs_of(item, properties, question),
+        crs=_projection(properties),
         updated=updated if isinstance(updated, str) else None,
         origin=_origin(question),
     )
@@ -164,11 +165,13 @@ def _assets_of(item: Mapping[str, Any], scene_id: str, question: Question) -> tu
     found = item.get("assets")
     assets: Mapping[str, Any] = found if isinstance(found, dict) else {}
     base = address_of(item, question.source.address, question.source.collection or "")
+    is_said = _projection(item["properties"]) is not None
     kept: list[Asset] = []
     failures: list[Failure] = []
     for band in question.bands:
         try:
-            kept.append(_asset_of(assets, band, question.href, base))
+            asset = _asset_of(assets, band, question.href, base)
+            kept.append(asset if is_said else replace(asset, crs=_projection(assets[band.asset])))
         except Unreadable as error:
             failures.append(failure_of(error, stage="asset", item_id=scene_id, band=band.code))
     return tuple(kept), tuple(failures)
@@ -192,15 +195,8 @@ def _is_jpeg2000(media_type: object, href: str) -> bool:
     return href.partition("?")[0].lower().endswith((".jp2", ".j2k"))
 
 
-def _crs_of(item: Mapping[str, Any], properties: Mapping[str, Any], question: Question) -> str | None:
-    """What the projection extension says of the item, else of the first of the question's assets that says something."""
-    assets = item.get("assets")
-    found = [assets.get(band.asset) for band in question.bands] if isinstance(assets, dict) else []
-    places: Iterator[Mapping[str, Any]] = (place for place in (properties, *found) if isinstance(place, dict))
-    return next((crs for place in places if (crs := _projection(place))), None)
-
-
 def _projection(place: Mapping[str, Any]) -> str | None:
+    """The CRS that the projection extension says in the properties of an item, or in an asset."""
     code, epsg, wkt, projjson = (place.get(f"proj:{name}") for name in ("code", "epsg", "wkt2", "projjson"))
     if isinstance(code, str) and code:
         return code

@@ -75,7 +75,8 @@ def joined(scenes: Sequence[Scene], headers: Mapping[str, HeaderRows]) -> pa.Tab
     """One row per scene, columns of the on-disk format plus `properties`; `{band}_metadata` is null where no header was read.
 
     `headers` has a row per scene for each band, in the order of the bands. A record's CRS is that of its first band with a header
-    that has one, else the item's. Assets of one record may have different ones: each keeps its own in `{band}_ext`.
+    that has one, else what the item says, of itself or of the first of these bands. Assets of one record may have different ones:
+    each keeps its own in `{band}_ext`.
     """
     assets = [{asset.band: asset for asset in scene.assets} for scene in scenes]
     bands = list(headers)
@@ -110,7 +111,8 @@ def epsg_of(crs: str | None) -> int | None:
 
 
 def _references(scenes: Sequence[Scene], exts: Sequence[pa.StructArray]) -> list[_Reference]:
-    references = [_Reference(epsg_of(scene.crs), scene.crs) for scene in scenes]
+    said = [scene.crs or next((asset.crs for asset in scene.assets if asset.crs), None) for scene in scenes]
+    references = [_Reference(epsg_of(crs), crs) for crs in said]
     for ext in reversed(exts):  # the first band has the last word
         codes, names = (pc.struct_field(ext, name).to_pylist() for name in ("epsg", "crs"))
         references = [old if name is None else _Reference(code, name) for old, code, name in zip(references, codes, names, strict=True)]

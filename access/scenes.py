@@ -25,7 +25,7 @@ def scene_to_line(scene: Scene) -> bytes:
         "geometry": scene.geometry.hex(),
         "bbox": scene.bbox,
         "properties": scene.properties,
-        "assets": [[asset.band, asset.key, asset.href, asset.band_index, asset.size] for asset in scene.assets],
+        "assets": [_asset_to_list(asset) for asset in scene.assets],
         "crs": scene.crs,
         "updated": scene.updated,
         **({"origin": scene.origin} if scene.origin else {}),
@@ -42,11 +42,20 @@ def scene_from_line(line: bytes) -> Scene:
         geometry=bytes.fromhex(value["geometry"]),
         bbox=tuple(value["bbox"]),
         properties=value["properties"],
-        assets=tuple(Asset(band=band, key=key, href=href, band_index=index, size=size) for band, key, href, index, size in value["assets"]),
+        assets=tuple(_asset_from_list(*values) for values in value["assets"]),
         crs=value["crs"],
         updated=value["updated"],
         origin=value.get("origin"),
     )
+
+
+def _asset_to_list(asset: Asset) -> list[str | int | None]:
+    values = [asset.band, asset.key, asset.href, asset.band_index, asset.size]
+    return values if asset.crs is None else [*values, asset.crs]
+
+
+def _asset_from_list(band: str, key: str, href: str, index: int, size: int | None, crs: str | None = None) -> Asset:
+    return Asset(band=band, key=key, href=href, band_index=index, size=size, crs=crs)
 
 
 def hrefs_of(scene: Scene) -> list[str]:

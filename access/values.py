@@ -22,6 +22,8 @@ class Asset:
     """0-based sample of the file."""
     size: int | None = None
     """Bytes (`file:size`), where the item says so."""
+    crs: str | None = None
+    """What the item says of this file, where it says nothing of all its files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -242,7 +242,15 @@ def test_the_crs_that_the_item_says(properties: dict[str, Any], asset: dict[str,
     raw = item(properties={"datetime": "2024-06-01", **properties}, assets={"red": {"href": "https://h.org/x.tif", **asset}})
     scene, _ = scene_of(raw, QUESTION)
     assert scene is not None
-    assert scene.crs == expected
+    said = (scene.crs, scene.assets[0].crs)
+    assert said == ((None, expected) if asset else (expected, None))
+
+
+def test_a_file_has_a_crs_of_its_own_where_the_item_has_none() -> None:
+    assets = {"red": {"href": "https://h.org/x.tif", "proj:code": "EPSG:32756"}}
+    scene, _ = scene_of(item(properties={"datetime": "2024-06-01", "proj:code": "EPSG:32755"}, assets=assets), QUESTION)
+    assert scene is not None
+    assert (scene.crs, scene.assets[0].crs) == ("EPSG:32755", None)
 
 
 def test_dates_are_half_open() -> None:

@@ -74,9 +74,13 @@ class Upstream:
     def _item(self, number: int, edition: int, at: datetime, paths: dict[str, str]) -> dict[str, Any]:
         west, south = place_of(number)
         footprint = box(west, south, west + 0.5, south + 0.5)
-        assets = {band.lower(): {"href": self.files.url + path, "type": "image/tiff"} for band, path in paths.items()}
+        assets: dict[str, dict[str, Any]] = {
+            band.lower(): {"href": self.files.url + path, "type": "image/tiff"} for band, path in paths.items()
+        }
         if number % 7 == 3:
             del assets["b03"]
+        if number % 6 == 0:
+            assets = {key: {**asset, "proj:epsg": 32700 + place} for place, (key, asset) in enumerate(assets.items())}
         return {
             "type": "Feature",
             "stac_version": "1.0.0",
