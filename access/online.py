@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from rasterloom.access.copies import settled
+from rasterloom.access.exports import check_export
 from rasterloom.access.files import Workspace
 from rasterloom.access.http import Web
 from rasterloom.access.items import answers, scene_of
@@ -75,10 +76,16 @@ def _opened(text: str | None, secrets: Secrets) -> Workspace:
 
 def _exports(spec: CollectionSpec, secrets: Secrets, tries: Tries) -> Iterator[Line]:
     for export in spec.export:
-        target = tries.run("export", f"opened {export.to}", lambda to=export.to: _opened(to, secrets))
+        target = tries.run("export", f"looked at {export.to}", lambda to=export.to: _export_place(substitute(to, secrets), spec.name))
         if target is not None:
             check_writable(tries, "export", target)
         yield from tries.take()
+
+
+def _export_place(to: str, name: str) -> Workspace:
+    """Where a copy of the collection `name` may be written."""
+    check_export(to, name)
+    return open_workspace(to)
 
 
 class _Source:

@@ -263,6 +263,17 @@ def test_nothing_is_left_in_a_workspace_and_nothing_of_it_is_touched(tmp_path: P
     assert [path.name for path in (tmp_path / "w").rglob("*")] == ["_cache", "mine"]
 
 
+def test_places_for_copies(world: World, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter").write_text("precious")
+    (tmp_path / "file").write_text("mine")
+    places = [str(tmp_path / name) for name in ("new", "mine", "file/below")]
+    exports = [line for line in lines_of(spec(world, export=[{"to": place} for place in places])) if line.check == "export"]
+    assert [line.state for line in exports] == ["ok", "failed", "failed"]
+    assert "holds something that is no export" in exports[1].result
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
+
+
 class Careless(BucketWorkspace):
     """A store that overwrites whatever it is told: some look-alikes of S3 do."""
 
