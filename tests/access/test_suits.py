@@ -19,6 +19,7 @@ from rasterloom.specs.question import Band, StacSource
 from tests.access.questions import item, question
 from tests.access.world import JULY, JUNE, World
 from tests.servers import RangeServer, Server, StacServer, Status
+from tests.tokens import BlobServer, TokenServer
 
 HOW = Effort(allow_private_hosts=True, retries=0)
 
@@ -130,8 +131,24 @@ def test_an_endpoint_that_is_not_there_takes_few_requests(world: World) -> None:
     assert len(world.stac.log) <= 3
 
 
-def test_a_token_that_is_refused_ends_the_search_at_its_first_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The credentials of the files are fetched with the first page, not after the last."""
+def test_a_token_that_is_refused_ends_the_search_at_its_first_page(world: World) -> None:
+    """A token is fetched with the first page, not after the last; and once, where it is given."""
+    with BlobServer({}) as blobs, TokenServer(blobs.key, "acct") as tokens:
+        tokens.subscription = "a-key"
+        for each in world.stac.items:
+            each["assets"]["b04"]["href"] = f"{blobs.url}/acct/c/{each['id']}.tif"
+        options = (("endpoint", f"{tokens.url}/token"), ("hosts", blobs.host))
+        how = replace(HOW, page_size=2, auth=AuthRef(provider="planetary_computer", options=options))
+        job = world.job("run-1", effort=how)
+        with pytest.raises(AccessDenied):
+            search_shard(job, job.plan.shards[0])
+        assert (len(world.stac.searches), len(tokens.log), blobs.log) == (1, 1, [])
+        tokens.subscription = None
+        assert search_shard(job, job.plan.shards[0]).kept == 20
+        assert (len(tokens.log), blobs.log) == (2, [])
+
+
+def test_a_key_that_is_not_set_ends_the_search_at_its_first_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RASTERLOOM_TEST_KEY", raising=False)
     how = replace(HOW, page_size=2, auth=AuthRef(provider="aws", options=(("secret_access_key", "${RASTERLOOM_TEST_KEY}"),)))
     for each in world.stac.items:
