@@ -22,6 +22,7 @@ from rasterloom.access.translate import failure_of
 from rasterloom.access.values import Asset, Failure, Scene
 from rasterloom.errors import Unreadable
 from rasterloom.specs.cql2 import instant_text
+from rasterloom.specs.media import is_jpeg2000
 from rasterloom.specs.question import Band, CatalogSource, CopySource, Interval, Question, Source, TableSource
 
 LONGEST_ID = 512
@@ -29,7 +30,6 @@ NO_HEADERS = "none"
 """`Scene.origin` of scenes whose headers are not read."""
 DEEPEST = 32
 """Levels of nesting in the properties of an item."""
-_JPEG2000 = ("image/jp2", "image/jpx", "image/jpm", "image/x-jp2")
 
 
 def scene_of(item: Any, question: Question) -> tuple[Scene | None, tuple[Failure, ...]]:
@@ -182,17 +182,11 @@ def _asset_of(assets: Mapping[str, Any], band: Band, href_rule: str, base: str) 
     if not isinstance(asset, dict):
         raise Unreadable(f"the item has no asset {band.asset!r}", reason="band-missing", remedy="correct band_map, or leave the band out")
     href = absolute_href(chosen_href(asset, href_rule, assets.get(f"s3_{band.asset}")), base)
-    if _is_jpeg2000(asset.get("type"), href):
+    if is_jpeg2000(asset.get("type"), href):
         raise Unreadable(f"asset {band.asset!r} is JPEG 2000, not a GeoTIFF", reason="jpeg2000", remedy="map the band to a GeoTIFF asset")
     size = asset.get("file:size")
     size = size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 1 << 63 else None
     return Asset(band=band.code, key=band.asset, href=href, band_index=band.index, size=size)
-
-
-def _is_jpeg2000(media_type: object, href: str) -> bool:
-    if isinstance(media_type, str) and media_type.partition(";")[0].strip().lower() in _JPEG2000:
-        return True
-    return href.partition("?")[0].lower().endswith((".jp2", ".j2k"))
 
 
 def _projection(place: Mapping[str, Any]) -> str | None:
