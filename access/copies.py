@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import shapely
 
 from rasterloom.access.copyrows import Layout, headers_of, items_of, layout_of
+from rasterloom.access.copysieve import check_names, chosen
 from rasterloom.access.opening import Opened, open_collection
 from rasterloom.access.pages import Page
 from rasterloom.access.records import HeaderRows, naive
@@ -23,21 +23,19 @@ from rasterloom.access.secrets import Secrets
 from rasterloom.access.snapshots import history, window
 from rasterloom.access.translate import translated
 from rasterloom.access.values import Scene
-from rasterloom.access.views import all_of, any_of
 from rasterloom.access.workspace import Workspace, open_workspace
 from rasterloom.errors import Problem, SpecError, Unavailable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.identity import fingerprint
-from rasterloom.specs.question import Band, Box, CopySource, Plan, Question, Shard
+from rasterloom.specs.question import Band, CopySource, Plan, Question, Shard
 
 ROWS_AT_ONCE = 500
-_TURN = 360.0
 
 
 def settled(plan: Plan, workspace: Workspace) -> Plan:
     """The plan with the edition that it copies, and its bands; any other plan as it is.
 
-    Raises `SpecError`: no such collection or snapshot, a band that it does not have, a copy of itself, what is no collection.
+    Raises `SpecError`: no such collection or snapshot, a band or property that it does not have, a copy of itself, what is no collection.
     """
     source = plan.question.source
     if not isinstance(source, CopySource):
@@ -46,6 +44,7 @@ def settled(plan: Plan, workspace: Workspace) -> Plan:
     if opened.commit is not None and opened.workspace is not None and (opened.workspace.uri, opened.name) == (workspace.uri, plan.name):
         raise SpecError(f"{plan.name} would be a copy of itself", remedy="give the narrower collection a name of its own")
     layout = layout_of(opened)
+    check_names(plan.question, layout)
     question = replace(plan.question, source=_edition(opened), bands=_bands(plan.question.bands, layout))
     # An edition never changes, whatever dates are asked for.
     shards = tuple(replace(shard, closed=True) for shard in plan.shards)
@@ -55,7 +54,7 @@ def settled(plan: Plan, workspace: Workspace) -> Plan:
 def search(question: Question, shard: Shard, *, effort: Effort, secrets: Secrets) -> Iterator[Page]:  # noqa: ARG001
     """The rows that may answer, as items. Raises `SpecError`, `Unavailable` (the files are no longer those that were planned with)."""
     copy = _Copy.of(question)
-    yield from copy.pages(_chosen(question, shard, copy.layout), question.bands)
+    yield from copy.pages(chosen(question, shard, copy.layout), question.bands)
 
 
 def search_ids(question: Question, ids: Sequence[str], *, effort: Effort, secrets: Secrets) -> Iterator[Page]:  # noqa: ARG001
@@ -70,10 +69,10 @@ def copied_headers(question: Question, scenes: Sequence[Scene]) -> dict[str, Hea
     instants = [naive(scene.datetime) for scene in scenes]
     kind = copy.layout.types["datetime"]
     when = (pc.field("datetime") >= pa.scalar(min(instants), kind)) & (pc.field("datetime") <= pa.scalar(max(instants), kind))
-    chosen = when & copy.with_ids([scene.id for scene in scenes])
+    wanted = when & copy.with_ids([scene.id for scene in scenes])
     columns = ["id", "datetime", *(name for band in question.bands for name in copy.layout.headers(band.asset))]
     with translated(f"read {copy.opened.uri}"):
-        table = copy.opened.dataset.to_table(columns=list(dict.fromkeys(columns)), filter=chosen)
+        table = copy.opened.dataset.to_table(columns=list(dict.fromkeys(columns)), filter=wanted)
     pairs = zip(table["id"].to_pylist(), table["datetime"].cast(pa.timestamp("us"), safe=False).to_pylist(), strict=True)
     places = {pair: place for place, pair in enumerate(pairs)}
     order = pa.array([places.get((scene.id, instant)) for scene, instant in zip(scenes, instants, strict=True)], pa.int64())
@@ -100,11 +99,11 @@ class _Copy:
     def with_ids(self, ids: Sequence[str]) -> pc.Expression:
         return pc.field("id").isin(pa.array(ids, self.layout.types["id"]))
 
-    def pages(self, chosen: pc.Expression | None, bands: Sequence[Band]) -> Iterator[Page]:
+    def pages(self, rows: pc.Expression | None, bands: Sequence[Band]) -> Iterator[Page]:
         """Page by page, the first with the types of all columns, so that one that is null in the rows chosen stays a column."""
         types = self.layout.declared
         with translated(f"read {self.opened.uri}"):
-            scanner = self.opened.dataset.scanner(columns=list(self.layout.rows), filter=chosen, batch_size=ROWS_AT_ONCE)
+            scanner = self.opened.dataset.scanner(columns=list(self.layout.rows), filter=rows, batch_size=ROWS_AT_ONCE)
             for batch in scanner.to_batches():
                 items = items_of(batch, self.layout, bands)
                 yield Page(items=items, matched=None, bytes=0, requests=0, duplicates=0, types=types)
@@ -180,32 +179,3 @@ def _near(band: Band, layout: Layout) -> str:
     near = get_close_matches(band.asset.casefold(), [code.casefold() for code in layout.bands], n=1, cutoff=0.3)
     found = next((code for code in layout.bands if near and code.casefold() == near[0]), None)
     return f"write {found}" if found else "leave it out"
-
-
-def _chosen(question: Question, shard: Shard, layout: Layout) -> pc.Expression | None:
-    """Rows that may answer: less to read, never the answer. A scene with a time span may begin before the dates."""
-    kind, dates = layout.types["datetime"], shard.dates
-    parts: list[pc.Expression] = []
-    if dates.end is not None:
-        parts.append(pc.field("datetime") < pa.scalar(naive(dates.end), kind))
-    if dates.start is not None and "end_datetime" not in layout.types:
-        parts.append(pc.field("datetime") >= pa.scalar(naive(dates.start), kind))
-    box = shard.cell or question.bbox or _bounds(question.intersects)
-    if box is not None and layout.has_boxes:
-        parts.append(_may_meet(box))
-    return all_of(parts) if parts else None
-
-
-def _bounds(intersects: str | None) -> Box | None:
-    if intersects is None:
-        return None
-    west, south, east, north = shapely.from_geojson(intersects).bounds
-    return Box(west=west, south=south, east=east, north=north)
-
-
-def _may_meet(box: Box) -> pc.Expression:
-    """Rows whose box, on any turn of the globe, touches this one; those that cross the antimeridian, or have none, all may."""
-    xmin, ymin, xmax, ymax = (pc.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax"))
-    east = box.east + (_TURN if box.west > box.east else 0.0)
-    turns = any_of([(xmin <= east + turn) & (xmax >= box.west + turn) for turn in (-2 * _TURN, -_TURN, 0.0, _TURN)])
-    return ((ymin <= box.north) & (ymax >= box.south) & (turns | (xmin > xmax))) | xmin.is_null()

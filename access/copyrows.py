@@ -116,12 +116,22 @@ def _item(row: Mapping[str, Any], instant: datetime | None, layout: Layout, band
         "type": "Feature",
         "id": row["id"],
         "collection": row.get("collection"),
-        "geometry": None if row["geometry"] is None else json.loads(json.dumps(mapping(shapely.from_wkb(row["geometry"])))),
+        "geometry": _geojson(row["geometry"]),
         "bbox": _bbox(row.get("bbox")),
         "properties": {**properties, "datetime": None if instant is None else instant.replace(tzinfo=UTC).isoformat()},
         "assets": {band.asset: {**place, "href": asset["href"]} for band in bands if (asset := _asset(assets.get(band.asset), band))},
         "links": [],
     }
+
+
+def _geojson(wkb: bytes | None) -> Any:
+    """A polygon of one ring, which nearly all footprints are, without a walk through its coordinates in Python."""
+    if wkb is None:
+        return None
+    geometry = shapely.from_wkb(wkb)
+    if shapely.get_num_interior_rings(geometry) == 0 and geometry.geom_type == "Polygon" and not geometry.is_empty:
+        return {"type": "Polygon", "coordinates": [shapely.get_coordinates(geometry).tolist()]}
+    return json.loads(json.dumps(mapping(geometry)))
 
 
 def _asset(asset: Mapping[str, Any] | None, band: Band) -> Mapping[str, Any] | None:

@@ -17,17 +17,22 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from rasterloom.access import copies
 from rasterloom.access.build import Job, decide
 from rasterloom.access.collection import Collection, load
 from rasterloom.access.copies import settled
 from rasterloom.access.derive import derive
 from rasterloom.access.forecast import forecast
+from rasterloom.access.items import answers, scene_of
 from rasterloom.access.provenance import lines_of
+from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.snapshots import rollback
+from rasterloom.access.sources import search
 from rasterloom.access.values import CollectionRef
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
+from rasterloom.specs.filters import canonical_filter
 from rasterloom.specs.identity import fingerprint
 from rasterloom.specs.question import Band, Box, CopySource, Interval, Plan, Shard, TableSource
 from tests.access.world import BANDS, JULY, JUNE, NOW, World
@@ -129,6 +134,59 @@ def test_area_dates_and_query(world: World, source: Collection, asked: dict[str,
     expected = [row["id"] for row in rows(source) if int(row["id"][-3:]) in ids]
     assert found == expected
     assert world.requests() == (0, 0)
+
+
+QUERIES = [
+    '{"eo:cloud_cover":{"gte":20,"lt":50}}',
+    '{"eo:cloud_cover":{"eq":20.0}}',
+    '{"eo:cloud_cover":{"neq":20}}',
+    '{"eo:cloud_cover":{"in":[10,30]}}',
+    '{"only":{"eq":"here"},"eo:cloud_cover":{"gt":5}}',
+    '{"mixed":{"eq":1}}',
+    '{"id":{"startsWith":"scene-00"}}',
+]
+FILTERS = [
+    "eo:cloud_cover < 35 AND eo:cloud_cover >= 10",
+    "NOT eo:cloud_cover < 35 OR only = 'here'",
+    "only IS NULL AND eo:cloud_cover < 35",
+    "only IS NOT NULL",
+    "updated > TIMESTAMP('2024-06-30T00:00:00Z')",
+    "month = 7",
+    "id LIKE 'scene-00%' AND eo:cloud_cover IN (10, 20)",
+    "datetime >= TIMESTAMP('2024-07-01T00:00:00Z')",
+]
+
+
+@pytest.mark.parametrize("asked", [*({"query": query} for query in QUERIES), *({"filter": text} for text in FILTERS)])
+def test_what_arrow_leaves_out_does_not_answer(world: World, source: Collection, asked: dict[str, str], monkeypatch: Any) -> None:
+    """Of the rows that are read with the conditions and without them the same answer."""
+    asked = {key: canonical_filter(text) if key == "filter" else text for key, text in asked.items()}
+    plan = copy_of(world, **asked)
+
+    def answering() -> tuple[list[str], int]:
+        items = [one for page in search(plan.question, plan.shards[0], effort=OFFLINE, secrets=environment_secrets) for one in page.items]
+        scenes = [(scene_of(one, plan.question)[0], one) for one in items]
+        return sorted(scene.id for scene, one in scenes if scene and answers(scene, one, plan.question)), len(items)
+
+    fewer, looked_at = answering()
+    monkeypatch.setattr(copies, "chosen", lambda *_: None)
+    assert answering() == (fewer, 6)
+    assert looked_at <= 6
+
+
+def test_numbers_are_judged_before_a_row_is_read(world: World, source: Collection) -> None:
+    for asked in ({"query": QUERIES[0]}, {"filter": canonical_filter(FILTERS[0])}):
+        plan = copy_of(world, **asked)
+        pages = search(plan.question, plan.shards[0], effort=OFFLINE, secrets=environment_secrets)
+        assert sum(len(page.items) for page in pages) == 3
+
+
+@pytest.mark.parametrize("asked", [{"query": '{"eo:cloud_covr":{"lt":20}}'}, {"filter": canonical_filter("eo:cloud_covr < 20")}])
+def test_a_property_that_is_not_there_is_told_with_the_nearest(world: World, source: Collection, asked: dict[str, str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        copy_of(world, **asked)
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.remedy) == (next(iter(asked)), "write eo:cloud_cover")
 
 
 def test_some_bands_and_bands_by_other_names(world: World, source: Collection) -> None:
