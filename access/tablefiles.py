@@ -20,7 +20,7 @@ from rasterloom.access.redact import redact
 from rasterloom.access.stores import Located, Stores
 from rasterloom.access.transfer import Transfer
 from rasterloom.access.translate import FOREIGN, error_of, fault_of, translated
-from rasterloom.errors import SpecError
+from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 
 ENDINGS = (".parquet", ".geoparquet", ".pq")
@@ -28,6 +28,8 @@ FIRST = 65_536
 """Bytes of the first request: it tells the size, and of a small table it is all."""
 LARGEST = 16 * 1024 * 1024
 """Bytes of one request; pyarrow asks for more at once."""
+_MOST = 256 * 1024 * 1024
+"""Bytes that may be asked for at once: a footer that claims more is not believed."""
 _LOCAL = re.compile(r"(?![a-zA-Z][a-zA-Z0-9+.-]*://)|file://", re.IGNORECASE)
 _MAGIC = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]]*\]")
 
@@ -144,6 +146,9 @@ class _Ranges(io.RawIOBase):
         start, end = self._at, self._size if size < 0 else min(self._size, self._at + size)
         if end <= start:
             return b""
+        if end - start > _MOST:
+            message = f"the table {redact(self._located.href)} asks for {end - start} bytes at once"
+            raise Unreadable(message, reason="too-large", remedy="write it with smaller row groups")
         if end <= len(self._first):
             data = self._first[start:end]
         else:

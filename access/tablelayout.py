@@ -107,8 +107,10 @@ def _asset_is_wanted(path: str, assets: Iterable[str]) -> bool:
     return False
 
 
-def layout_of(schema: pa.Schema, question: Question, *, where: str) -> Layout:
-    """Raises `SpecError` that names every column that is missing, with the nearest one there is. `where` names the table."""
+def layout_of(schema: pa.Schema, question: Question, *, where: str, whole: bool = False) -> Layout:
+    """Raises `SpecError` that names every column that is missing, with the nearest one there is. `where` names the table; `whole`:
+    there are no other files, whose columns may be others.
+    """
     source = question.source
     assert isinstance(source, TableSource)
     names = _renamed(schema, source.column_map)
@@ -118,7 +120,7 @@ def layout_of(schema: pa.Schema, question: Question, *, where: str) -> Layout:
     bbox = _boxes(schema, names, geometry)
     hrefs = _hrefs(schema, source, names, assets)
     layout = Layout(schema=schema, names=names, footprints=footprints, bbox=bbox, assets=assets, hrefs=hrefs)
-    problems = _not_there(schema, source) or _unusable(layout)
+    problems = _not_there(schema, source) or _unusable(layout) or (_unknown_assets(layout, question) if whole else [])
     if problems:
         raise SpecError(f"the table {where} is not what the spec says", problems=problems)
     return layout
@@ -183,6 +185,29 @@ def _unusable(layout: Layout) -> list[Problem]:
             Problem(path="table.href_column", message="nothing says where the files are: there is no column `assets`", remedy=remedy)
         )
     return problems
+
+
+def _unknown_assets(layout: Layout, question: Question) -> list[Problem]:
+    """Assets that no row can have: where they are all, or where another one is meant by all appearance. Else they are bands that
+    some instrument has not, and each row tells so.
+    """
+    kind = layout.kind("assets")
+    if kind is None or not pa.types.is_struct(kind) or layout.hrefs:
+        return []
+    there = [field.name for field in kind]
+    free = [name for name in there if name not in layout.assets]
+    missing = [band for band in question.bands if band.asset not in there]
+    near = {band.code: band.code if band.code in free else _near(band.asset, free) for band in missing}
+    return [
+        Problem(
+            path=f"band_map.{band.code}",
+            value=band.asset,
+            message=f"the table has no asset {band.asset!r}",
+            remedy=f"write {band.code}: {near[band.code]}" if near[band.code] else f"the assets are {_some(there)}",
+        )
+        for band in missing
+        if near[band.code] or len(missing) == len(question.bands)
+    ]
 
 
 def _unmapped(name: str, what: str, names: Sequence[str], usual: Sequence[str]) -> Problem:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from rasterloom.access.tablegeometry import box_lists, boxes_of, geojson_of, in_degrees, shapes_of
 from rasterloom.access.tablelayout import Layout
-from rasterloom.access.tablevalues import decoded, instant_text, values, year_of
+from rasterloom.access.tablevalues import decoded, id_text, instant_text, values, year_of
 from rasterloom.specs.question import TableSource
 
 Item = dict[str, Any]
@@ -50,8 +50,7 @@ class Rows:
         return values(rows[column].combine_chunks())
 
     def _texts(self, rows: pa.Table, name: str) -> list[Any]:
-        """Numbers are fine as ids."""
-        return [str(value) if isinstance(value, int) else value for value in self._values(rows, name)]
+        return [id_text(value) for value in self._values(rows, name)]
 
     def _geometries(self, rows: pa.Table) -> list[Any]:
         how = self.layout.footprints

@@ -94,7 +94,7 @@ def _page(items: list[dict[str, Any]], seen: set[str], meter: Meter) -> Page:
 
 def _of_object(source: TableSource, question: Question, judge: Judge) -> Iterator[_Chunk]:
     schema, batches = batches_of(source)
-    layout = layout_of(schema, question, where=str(source.object))
+    layout = layout_of(schema, question, where=str(source.object), whole=True)
     how, sieve = Rows(layout=layout, source=source, base=None), judge(layout)
     for batch in batches:
         rows = pa.table(batch)
@@ -107,10 +107,11 @@ def _of_files(source: TableSource, question: Question, judge: Judge, effort: Eff
     assert source.uri is not None
     stores = shared_stores(effort.auth, effort=effort, secrets=secrets, source=source.uri)
     files = Files(source.uri, stores, effort, meter)
-    for file in files.files():
+    found = files.files()
+    for file in found:
         with files.open(file) as opened, _reading(file):
             table = _Table(opened, file)
-            layout = layout_of(table.schema, question, where=file.shown)
+            layout = layout_of(table.schema, question, where=file.shown, whole=len(found) == 1)
             how = Rows(layout=layout, source=source, base=file.uri)
             yield from (_Chunk(how, rows) for rows in table.passing(judge(layout)))
 

@@ -24,7 +24,7 @@ from rasterloom.access.filters import OF_INSTANT, OF_ITEM
 from rasterloom.access.moments import instant_of
 from rasterloom.access.tablegeometry import Boxes, bounds_in, boxes_of, edges_of, shapes_of
 from rasterloom.access.tablelayout import DATES, Layout, nearest
-from rasterloom.access.tablevalues import spans, values
+from rasterloom.access.tablevalues import id_text, spans, values
 from rasterloom.errors import Problem, SpecError
 from rasterloom.specs.cql2 import IsNull, leaves
 from rasterloom.specs.filters import filter_of
@@ -51,7 +51,7 @@ class Sieve:
     """`query` and `filter`, as far as Arrow judges them, over the table's columns."""
     asked: tuple[str, ...]
     """Columns that `rule` speaks of."""
-    ids: pa.Array | None = None
+    ids: frozenset[str] | None = None
     """Only these ids."""
 
     @property
@@ -70,7 +70,8 @@ class Sieve:
         """True for the rows that may answer; `rows` has at least `columns`."""
         keep = np.ones(rows.num_rows, np.bool_)
         if self.ids is not None:
-            keep &= np.array([name in self._wanted for name in values(_array(rows, self.layout.names["id"]))], np.bool_)
+            found = values(_array(rows, self.layout.names["id"]))
+            keep &= np.array([id_text(value) in self.ids for value in found], np.bool_)
         if self.boxes is not None:
             keep &= self._meets(rows)
         if self.dates.start is not None or self.dates.end is not None:
@@ -88,10 +89,6 @@ class Sieve:
         """What row groups are judged by, through their statistics."""
         parts = [*self._box_rule(), *self._date_rule(), *([] if self.rule is None else [self.rule])]
         return reduce(and_, parts) if parts else None
-
-    @property
-    def _wanted(self) -> frozenset[Any]:
-        return frozenset() if self.ids is None else frozenset(self.ids.to_pylist())
 
     def _meets(self, rows: pa.Table) -> Mask:
         layout = self.layout
@@ -169,7 +166,7 @@ def sieve_of(question: Question, shard: Shard, layout: Layout) -> Sieve:
 
 def by_ids(ids: Sequence[str], layout: Layout) -> Sieve:
     """The rows of these ids, whatever else they are; all rows where ids are derived."""
-    wanted = pa.array(list(ids), pa.string()) if "id" in layout.names else None
+    wanted = frozenset(ids) if "id" in layout.names else None
     return Sieve(layout=layout, boxes=None, dates=Interval(start=None, end=None), rule=None, asked=(), ids=wanted)
 
 

@@ -81,6 +81,13 @@ def decoded(texts: Sequence[Any]) -> list[Any]:
     return [_decoded(text) if isinstance(text, str) else text for text in texts]
 
 
+def id_text(value: Any) -> Any:
+    """A number is a fine id; pandas makes 7 a 7.0 where a row lacks one."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
+        return str(int(value))
+    return value
+
+
 def _decoded(text: str) -> Any:
     try:
         return json.loads(text)

@@ -208,7 +208,13 @@ def test_rows_of_one_id_are_counted_as_duplicates(tmp_path: Path) -> None:
 
 
 def test_ids_that_are_still_there(tmp_path: Path) -> None:
-    for name, changes in (("with", {}), ("without", {"id": ...})):
+    numbers = pa.array([float(number) for number in range(50)])
+    for name, changes in (
+        ("with", {}),
+        ("without", {"id": ...}),
+        ("numbers", {"id": numbers.cast(pa.int32())}),
+        ("pandas", {"id": numbers}),
+    ):
         path = written(tmp_path / f"{name}.parquet", table(50, **changes), row_group_size=10)
         asked = question(path, bbox=Box(west=0, south=0, east=1, north=1), dates=JUNE)
         every = [item["id"] for item in items(question(path))]
@@ -281,6 +287,25 @@ def test_what_every_table_needs(tmp_path: Path, gone: tuple[str, ...], renamed: 
     with pytest.raises(SpecError) as caught:
         items(question(written(tmp_path / "t.parquet", made)))
     assert remedy in caught.value.problems[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("bands", "told"),
+    [
+        ([("B04", "redd")], {"band_map.B04": "write B04: red"}),
+        ([("B04", "red"), ("B08", "thumbnails")], {"band_map.B08": "write B08: thumbnail"}),
+        ([("B08", "nir08"), ("metadata", "m")], {"band_map.B08": "the assets are red", "band_map.metadata": "write metadata: metadata"}),
+        ([("B04", "red"), ("B08", "nir08")], {}),
+    ],
+)
+def test_an_asset_that_no_row_can_have(tmp_path: Path, bands: list[tuple[str, str]], told: dict[str, str]) -> None:
+    asked = question(written(tmp_path / "t.parquet"), bands=[Band(code=code, asset=asset) for code, asset in bands])
+    if not told:
+        assert len(items(asked)) == 5
+        return
+    with pytest.raises(SpecError) as caught:
+        items(asked)
+    assert {problem.path: problem.remedy[: len(told[problem.path])] for problem in caught.value.problems} == told
 
 
 def test_no_such_file_and_no_parquet(tmp_path: Path) -> None:
