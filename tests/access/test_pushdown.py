@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from rasterloom.access import stac
 from rasterloom.access.filters import judgement, matches
 from rasterloom.access.items import answers, scene_of
 from rasterloom.access.pages import Page
-from rasterloom.access.pushdown import ABLE, LONGEST_TEXT, Skills, shared_out, skills_of
+from rasterloom.access.pushdown import ABLE, LONGEST_TEXT, Skills, expected, shared_out, skills_of
 from rasterloom.access.queries import matches as queried
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.cql2 import Filter, to_json
@@ -23,7 +24,9 @@ from rasterloom.specs.cql2tokens import to_text
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.filters import canonical_filter, parse_filter
 from rasterloom.specs.identity import canonical_json
+from rasterloom.specs.loader import spec_from
 from rasterloom.specs.question import Question
+from rasterloom.specs.resolve import effort, resolve
 from tests.access.questions import item, question, shard
 from tests.filters import filters
 from tests.filterserver import ADVANCED, CLASSES, FilterServer
@@ -148,6 +151,38 @@ def test_a_long_filter_is_not_put_into_a_url() -> None:
 def test_conformance_classes_are_told_by_their_ends(classes: Sequence[str], languages: set[str]) -> None:
     assert skills_of(classes, ignores_filter=False, query_knows=None).languages == languages
     assert skills_of(classes, ignores_filter=True, query_knows=None).languages == set()
+
+
+@pytest.mark.shared
+def test_recorded_landing_pages_say_what_their_providers_can(shared: Path) -> None:
+    found: dict[str, set[frozenset[str]]] = {}
+    for path in sorted((shared / "data" / "stac" / "exchanges").glob("*.json")):
+        for exchange in json.loads(path.read_text("utf-8"))["exchanges"]:
+            body = exchange["response"]["body"]
+            if isinstance(body, dict) and "conformsTo" in body and body.get("type") == "Catalog":
+                skills = skills_of(body["conformsTo"], ignores_filter=False, query_knows=None)
+                assert (skills.query, skills.advanced) == (True, False)
+                found.setdefault(exchange["request"]["uri"].split("/")[2], set()).add(skills.languages)
+    assert found == {
+        "planetarycomputer.microsoft.com": {frozenset({"cql2-json", "cql2-text"})},
+        "earth-search.aws.element84.com": {frozenset()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        ("pc/sentinel-2-l2a", {"filter": "eo:cloud_cover < 20 AND platform = 'a'", "query": None, "local": []}),
+        (
+            "earthsearch/sentinel-2-l2a",
+            {"filter": None, "query": {"eo:cloud_cover": {"lt": 20}, "platform": {"eq": "a"}}, "local": []},
+        ),
+        ("cmr/hls-l30", {"filter": None, "query": {"eo:cloud_cover": {"lt": 20}}, "local": ["platform = 'a'"]}),
+    ],
+)
+def test_what_is_known_of_a_provider_is_heeded_before_it_is_asked(dataset: str, said: Mapping[str, Any]) -> None:
+    spec = spec_from({"name": "a", "dataset": dataset, "dates": "2024", "filter": "eo:cloud_cover < 20 AND platform = 'a'"})
+    assert expected(resolve(spec), effort(spec)).to_json() == said
 
 
 QUERIES = st.none() | st.dictionaries(
