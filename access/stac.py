@@ -211,6 +211,7 @@ class _Walk:
         self.seen = seen
         self.found: set[str] = set()
         self.matched: int | None = None
+        self._most = 0
         self.received = 0
         self._asked: set[str] = set()
         self._sent = body
@@ -221,7 +222,8 @@ class _Walk:
 
     @property
     def incomplete(self) -> bool:
-        return self.matched is not None and len(self.found) < self.matched
+        """Fewer than the server counted at any time: a set that shrinks under the paging moves items over its edges."""
+        return len(self.found) < self._most
 
     def again(self) -> _Walk:
         return _Walk(self.service, self.body, self.seen, self.question)
@@ -255,6 +257,7 @@ class _Walk:
         )
         self.service.requests = 0
         self.matched = page.matched if page.matched is not None else self.matched
+        self._most = max(self._most, self.matched or 0)
         self._refuse_endlessness(ask.what)
         return answer.document, page
 

@@ -58,6 +58,7 @@ _RANGES = Fault(Kind.UNREADABLE, "server-ranges", "the server must answer range 
 _TIMEOUT = Fault(Kind.UNAVAILABLE, "timeout", "raise build.timeout, or try again later")
 _NETWORK = Fault(Kind.UNAVAILABLE, "network", "check the network and the host's name")
 _THROTTLED = Fault(Kind.UNAVAILABLE, "throttled", "lower build.max_concurrent")
+_ENCODING = Fault(Kind.UNREADABLE, "bad-encoding", "the body is not encoded as it says: look for a proxy between here and the server")
 _DISK_FULL = Fault(Kind.UNAVAILABLE, "disk-full", "free some space on the disk")
 _DISK = Fault(Kind.UNAVAILABLE, "disk", "check the disk and its permissions")
 
@@ -83,11 +84,11 @@ TABLE: tuple[tuple[type[BaseException], Fault], ...] = (
     (requests.exceptions.MissingSchema, Fault(Kind.SPEC, "bad-url", "use an http(s) URL")),
     (requests.exceptions.InvalidHeader, Fault(Kind.SPEC, "bad-header", "correct stac.headers")),
     (requests.exceptions.JSONDecodeError, Fault(Kind.UNREADABLE, "not-json")),
-    (requests.exceptions.ContentDecodingError, Fault(Kind.UNREADABLE, "bad-encoding")),
+    (requests.exceptions.ContentDecodingError, _ENCODING),
     (requests.TooManyRedirects, Fault(Kind.UNREADABLE, "redirect-loop")),
     (requests.RequestException, _NETWORK),
     (urllib3.exceptions.TimeoutError, _TIMEOUT),
-    (urllib3.exceptions.DecodeError, Fault(Kind.UNREADABLE, "bad-encoding")),
+    (urllib3.exceptions.DecodeError, _ENCODING),
     (urllib3.exceptions.HTTPError, _NETWORK),
     # our own client for files (rasterloom.access.wire); of a StatusError the status decides
     (RangesIgnored, _RANGES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ NOW = datetime(2025, 1, 1, tzinfo=UTC)
 Reference = TypeVar("Reference", SearchRef, BatchRef)
 
 
+@cache
 def cog(seed: int = 0) -> bytes:
     """A small COG with one overview, UTM 33N, 256 x 256 pixels of 10 m."""
     pixels = np.random.default_rng(seed).integers(1, 4000, (256, 256), dtype=np.uint16)
