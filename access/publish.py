@@ -38,6 +38,7 @@ from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.job import Job
 from rasterloom.access.link import publish_link
 from rasterloom.access.parentrows import PARSER, Parent
+from rasterloom.access.redact import redact
 from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.access.values import BatchRef, CollectionRef, SearchRef
 from rasterloom.access.workspace import open_workspace
@@ -226,7 +227,7 @@ def about(job: Job) -> dict[str, str]:
     source = str(job.spec.get("dataset") or (asked.data_source if isinstance(asked, CopySource) else asked.collection) or "")
     return {
         "name": job.plan.name,
-        "description": str(job.spec.get("description") or f"STAC collection indexed from {source}"),
+        "description": str(job.spec.get("description") or f"STAC collection indexed from {source or redact(asked.address)}"),
         "data_source": source,
         "rasteret_collection_version": "1",
         "rasterloom:fingerprint": job.plan.fingerprint,
