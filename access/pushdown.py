@@ -162,11 +162,21 @@ def _sayable(leaf: Leaf, *, advanced: bool) -> Filter | None:
         return None if leaf.name in OF_INSTANT else leaf
     if leaf.folded:
         return None
+    if leaf.name == "datetime":
+        return _of_instant(leaf)
     if isinstance(leaf, Compare):
         return leaf if _is_shared(leaf) else None
     if isinstance(leaf, Like):
         return leaf if advanced else None
     return leaf if advanced and all(_is_shared(each) for each in _each(leaf)) else _spelled_out(leaf)
+
+
+def _of_instant(leaf: Compare | In | Like) -> Filter | None:
+    """Where `datetime` is null we take the start of the span; some servers do, and some take it for unknown."""
+    if isinstance(leaf, Like) or (isinstance(leaf, Compare) and not _is_shared(leaf)):
+        return None
+    said = _spelled_out(leaf) if isinstance(leaf, In) else leaf
+    return None if said is None else some((said, IsNull("datetime")))
 
 
 def _is_shared(leaf: Compare) -> bool:

@@ -93,4 +93,4 @@ def _value(side: Any, item: Mapping[str, Any]) -> Any:
     if name in ("id", "collection"):
         return item[name]
     value = item["properties"].get(name)
-    return datetime.fromisoformat(value) if name == "datetime" else value
+    return datetime.fromisoformat(value) if name == "datetime" and value is not None else value

@@ -79,7 +79,11 @@ def search(whole: Question, effort: Effort = QUICK) -> tuple[set[str], set[str]]
         ("a IN (1, 2)", "a = 1 OR a = 2", []),
         ("a NOT IN ('x', 'y')", "a <> 'x' AND a <> 'y'", []),
         (f"a IN ({', '.join(map(str, range(101)))})", None, [f"a IN ({', '.join(map(str, range(101)))})"]),
-        ("datetime > '2024-06-01' AND made > '2024-06-01'", "datetime > '2024-06-01'", ["made > TIMESTAMP('2024-06-01T00:00:00Z')"]),
+        (
+            "datetime > '2024-06-01' AND made > '2024-06-01'",
+            "datetime > '2024-06-01' OR datetime IS NULL",
+            ["made > TIMESTAMP('2024-06-01T00:00:00Z')"],
+        ),
         ("CASEI(a) = CASEI('x')", None, ["CASEI(a) = CASEI('x')"]),
         ("a = 9007199254740993", None, ["a = 9007199254740993"]),
         ("a = TRUE AND a IS NOT NULL", "a IS NOT NULL AND a = TRUE", []),
@@ -236,6 +240,14 @@ def test_a_server_with_filters_sends_little_and_the_answer_is_exact(method: str)
         assert server.filters == [to_json(PUSHED) if method == "POST" else to_text(PUSHED)]
     assert came == {"clear", "unknown", "named"}
     assert answering == {"clear", "unknown"}
+
+
+def test_a_span_without_an_instant_is_not_lost_where_the_server_finds_its_instant_unknown() -> None:
+    span = {"datetime": None, "start_datetime": "2024-06-02T00:00:00Z", "end_datetime": "2024-06-04T00:00:00Z"}
+    with FilterServer([*ITEMS, item("span", properties=span)]) as server:
+        _, answering = search(asked("datetime IN ('2024-06-02', '2024-06-02T10:00:00Z')", url=server.url))
+        assert all(server.filters)
+    assert answering == {"span", "unknown"}
 
 
 def test_a_server_that_learns_late_that_it_takes_get_alone_is_asked_in_text() -> None:
