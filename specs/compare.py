@@ -14,7 +14,7 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from rasterloom.specs.cql2 import Compare, Filter, In, conjuncts
+from rasterloom.specs.cql2 import Compare, Filter, In, WrongFilter, conjuncts
 from rasterloom.specs.filters import filter_of
 from rasterloom.specs.question import Box, Interval, Question
 
@@ -115,8 +115,11 @@ def _entails(part: str | None, whole: str | None) -> bool:
     """Whether whatever answers the filter `part` answers `whole`: each conjunct of the latter follows from one of the former."""
     if part == whole or whole is None:
         return True
-    known = conjuncts(None if part is None else filter_of(part))
-    return all(any(_comes_of(asked, given) for given in known) for asked in conjuncts(filter_of(whole)))
+    try:
+        known, wanted = conjuncts(None if part is None else filter_of(part)), conjuncts(filter_of(whole))
+    except WrongFilter:  # of a version that took more
+        return False
+    return all(any(_comes_of(asked, given) for given in known) for asked in wanted)
 
 
 def _comes_of(asked: Filter, given: Filter) -> bool:

@@ -95,6 +95,7 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "fewer values": ({"filter": canonical_filter("a IN (1, 2, 3)")}, {"filter": canonical_filter("a IN (1, 3)")}, "narrower"),
     "one value": ({"filter": canonical_filter("a IN (1, 2, 3)")}, {"filter": canonical_filter("a = 1")}, "narrower"),
     "other values": ({"filter": canonical_filter("a IN (1, 2)")}, {"filter": canonical_filter("a IN (2, 3)")}, "other"),
+    "a filter of another version": ({"filter": '{"op":"s_within","args":[]}'}, {"filter": canonical_filter("a < 20")}, "other"),
     "one more disjunct": ({"filter": canonical_filter("a < 20")}, {"filter": canonical_filter("a < 20 OR b = 1")}, "other"),
     "an instant in a filter": ({}, {"filter": canonical_filter("datetime > '2024-06-06'")}, "narrower"),
     "another endpoint": ({}, {"source": StacSource(url="https://stac.example.com/v2", collection="c")}, "other"),
