@@ -6,6 +6,7 @@ import configparser
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,12 @@ class AwsKeys(Keys):
             return None
         return profile(os.environ.get("AWS_PROFILE", "")) if os.environ.get("AWS_PROFILE") else _default_profile()
 
+    def found(self) -> bool:
+        """Whether there are any; asks at most the metadata service of the machine."""
+        return self._found() is not None or bool(os.environ.get("AWS_ACCESS_KEY_ID")) or _role_is_told() or on_instance()
+
     def check(self) -> None:
-        if self._found() is None and not os.environ.get("AWS_ACCESS_KEY_ID") and not _role_is_told() and not on_instance():
+        if not self.found():
             raise AccessDenied(
                 "no AWS credentials were found: no AWS_ACCESS_KEY_ID, no keys in the profile 'default', no role of this machine",
                 remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or auth.profile, or use `auth: {provider: anonymous}`",
@@ -175,5 +180,10 @@ def on_instance() -> bool:
     """Whether this machine is an instance of EC2 (or looks like one)."""
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return False
-    url = os.environ.get("AWS_METADATA_ENDPOINT", _METADATA)
+    return _answers(os.environ.get("AWS_METADATA_ENDPOINT", _METADATA))
+
+
+@lru_cache
+def _answers(url: str) -> bool:
+    """A machine stays what it is: asked once per process."""
     return answers(f"{url.rstrip('/')}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT")

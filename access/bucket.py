@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import ObjectStore
+from obstore.store import ObjectStore, S3Store
 from pyarrow import fs
 
+from rasterloom.access.credentials import environment_grant
 from rasterloom.access.files import Entry, Occupied, Workspace, checked
 from rasterloom.access.ranges import ObjectFiles
 from rasterloom.access.translate import translated
@@ -181,14 +182,18 @@ class _Upload(io.RawIOBase):
 
 
 def store_at(uri: str, options: Mapping[str, str]) -> ObjectStore:
-    """The obstore store whose prefix is `uri`. Credentials come from the environment, as the store's own tools read them."""
-    endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-    settings: dict[str, Any] = dict(options)
-    if uri.startswith("s3") and endpoint:
-        settings["endpoint"] = endpoint
-    client = {"allow_http": True} if endpoint.startswith("http://") else {}
+    """The obstore store whose prefix is `uri`. Credentials come from the environment and the machine, as for files; `options` are
+    those of `auth`. Where there are none, it is asked without: a public bucket can be read. Raises SpecError, AccessDenied.
+    """
+    grant = environment_grant(uri, options)
+    client = {"allow_http": True} if str(grant.config.get("endpoint", "")).startswith("http://") else {}
+    options_of: Any = {"config": grant.config, "client_options": client, "credential_provider": grant.provider}
+    parts = urlsplit(uri)
     try:
-        return obstore.store.from_url(uri, client_options=cast(Any, client), **settings)
+        if parts.scheme.lower() in ("s3", "s3a"):
+            # not by from_url: it does not take the endpoint that goes before one of the environment
+            return S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **options_of)
+        return obstore.store.from_url(uri, **options_of)
     except (BaseError, ValueError) as error:
         raise SpecError(
             f"{uri} cannot be a workspace: {error}", remedy="write s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"

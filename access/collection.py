@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from rasterloom.access.arrowfilters import chosen
 from rasterloom.access.commits import Commit
+from rasterloom.access.credentials import reading_effort
 from rasterloom.access.describe import Description
 from rasterloom.access.export import copy_as, export_collection
 from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
@@ -25,9 +25,9 @@ from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.access.shared import shared_stores
 from rasterloom.access.snapshots import history
 from rasterloom.access.translate import translated
-from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches
+from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches, union_of
 from rasterloom.errors import SpecError, Unreadable
-from rasterloom.specs.effort import Effort
+from rasterloom.specs.effort import AuthRef, Effort
 
 _METADATA = "_metadata"
 _ROWS_AT_ONCE = 1024
@@ -103,7 +103,7 @@ class Collection:
     def bounds(self) -> tuple[float, float, float, float] | None:
         """(west, south, east, north) of all footprints in degrees, None when empty; west > east crosses the antimeridian."""
         boxes = self.to_table(["bbox"])["bbox"].drop_null()
-        return _bounds(boxes) if len(boxes) else None
+        return union_of(boxes) if len(boxes) else None
 
     @property
     def epsg(self) -> list[int]:
@@ -298,13 +298,22 @@ def _bands_in(names: Sequence[str]) -> list[str]:
     return [name.removesuffix(_METADATA) for name in names if name.endswith(_METADATA)]
 
 
-def load(uri: str | Path, workspace: str | None = None, *, snapshot: int | None = None, effort: Effort | None = None) -> Collection:
+def load(
+    uri: str | Path,
+    workspace: str | None = None,
+    *,
+    snapshot: int | None = None,
+    effort: Effort | None = None,
+    auth: AuthRef | Mapping[str, Any] | None = None,
+) -> Collection:
     """Open a collection: its name in a workspace, its home directory, a version directory, or any directory or URI of that format.
 
-    A name or home is resolved once, to the newest version, or to `snapshot` (numbers as `rasterloom snapshots` shows them). Raises
-    SpecError with what was looked for, Unavailable, AccessDenied.
+    A name or home is resolved once, to the newest version, or to `snapshot` (numbers as `rasterloom snapshots` shows them). `auth`, as
+    in a spec, opens the files that pixels are read from; the table itself is opened with what the environment gives. Raises SpecError
+    with what was looked for, Unavailable, AccessDenied.
     """
-    return Collection(open_collection(str(uri), workspace, snapshot=snapshot), effort=effort)
+    opened = open_collection(str(uri), workspace, snapshot=snapshot)
+    return Collection(opened, effort=reading_effort(opened.dataset.schema.metadata or {}, effort, auth))
 
 
 @contextmanager
@@ -324,25 +333,3 @@ def _one_band(bands: Sequence[str]) -> list[str]:
 
 def _tagged(field: pa.Field) -> pa.Field:
     return field.with_metadata(_GEOARROW) if field.name == "geometry" else field
-
-
-def _bounds(boxes: pa.ChunkedArray) -> tuple[float, float, float, float]:
-    """Smallest box on the globe where footprints reach the antimeridian from both sides, else minima and maxima."""
-    west, south, east, north = (pc.struct_field(boxes, name).to_numpy() for name in ("xmin", "ymin", "xmax", "ymax"))
-    low, high = float(south.min()), float(north.max())
-    if not (west > east).any() and not (west.min() <= -180.0 and east.max() >= 180.0):
-        return float(west.min()), low, float(east.max()), high
-    left, right = _widest_gap(west, np.where(west > east, east + 360.0, east))
-    return left, low, right, high
-
-
-def _widest_gap(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> tuple[float, float]:
-    """West and east edge of the union of intervals on the circle: everything but its widest gap."""
-    order = np.argsort(starts, kind="stable")
-    starts, reach = starts[order], np.maximum(np.maximum.accumulate(ends[order]), ends.max() - 360.0)
-    gaps = np.append(starts[1:], starts[0] + 360.0) - reach
-    at = int(np.argmax(gaps))
-    if gaps[at] <= 0:
-        return -180.0, 180.0
-    west, east = float(starts[(at + 1) % len(starts)]), float(reach[at])
-    return west, east - 360.0 if east > 180.0 else east

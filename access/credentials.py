@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from rasterloom.access.aws import AwsKeys
 from rasterloom.access.clouds import AzureKeys, GoogleKeys
 from rasterloom.access.custom import CustomKeys
 from rasterloom.access.earthdata import EarthdataKeys
-from rasterloom.access.keys import Keys
+from rasterloom.access.keys import ANONYMOUS, Grant, Keys, Place
 from rasterloom.access.sas import PlanetaryKeys
 from rasterloom.access.secrets import Secrets, resolved
 from rasterloom.errors import SpecError
+from rasterloom.specs.auth import auth_from, open_auth
 from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.identity import canonical_json
 from rasterloom.specs.references import substitute
@@ -42,6 +46,29 @@ def keys_of(auth: AuthRef, *, effort: Effort, secrets: Secrets) -> Keys:
     for name, text in params:
         options[name] = canonical_json(_looked_up(json.loads(text), secrets))
     return known(auth)(options, effort)
+
+
+def environment_grant(uri: str, options: Mapping[str, str]) -> Grant:
+    """What the environment and the machine give for a bucket of ours, with what `options` of `auth` say beside it.
+
+    Raises AccessDenied where a profile that is named does not give keys.
+    """
+    parts = urlsplit(uri)
+    match parts.scheme.lower():
+        case "s3" | "s3a":
+            keys = AwsKeys(options, Effort())
+            grant = keys.grant(Place(kind="s3", host=parts.netloc.lower()))
+            return grant if keys.found() else replace(grant, config=grant.config | ANONYMOUS.config)
+        case _:
+            return Grant(config=dict(options))
+
+
+def reading_effort(metadata: Mapping[bytes, bytes], effort: Effort | None, auth: AuthRef | Mapping[str, Any] | None) -> Effort:
+    """How the files of a collection are read: as asked, else with what anybody may have for a dataset of that name."""
+    how = effort or Effort()
+    if auth is not None:
+        return replace(how, auth=auth if isinstance(auth, AuthRef) else auth_from(auth))
+    return how if effort else replace(how, auth=open_auth(metadata.get(b"data_source", b"").decode("utf-8", "replace")))
 
 
 def _looked_up(value: Any, secrets: Secrets) -> Any:

@@ -19,7 +19,7 @@ MOST = 16
 """Sources of one process that are kept at the same time."""
 LIFETIME = 600.0
 """Seconds: then keys, profile files and the addresses of names are looked up anew, and what the old ones made is let go."""
-_CREDENTIALS = ("AWS_", "AZURE_", "GOOGLE_")
+_CREDENTIALS = ("AWS_", "AZURE_", "GOOGLE_", "EARTHDATA_", "NETRC")
 """Environment variables that the clients of object stores read by themselves."""
 
 Key = tuple[object, ...]

@@ -8,9 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from rasterloom.errors import SpecError
@@ -136,3 +138,25 @@ def _first(value: object) -> datetime:
 
 def _scalar(instant: datetime) -> pa.Scalar[Any]:
     return pa.scalar(instant, pa.timestamp("us"))
+
+
+def union_of(boxes: pa.ChunkedArray) -> tuple[float, float, float, float]:
+    """Smallest box on the globe where footprints reach the antimeridian from both sides, else minima and maxima."""
+    west, south, east, north = (pc.struct_field(boxes, name).to_numpy() for name in ("xmin", "ymin", "xmax", "ymax"))
+    low, high = float(south.min()), float(north.max())
+    if not (west > east).any() and not (west.min() <= -180.0 and east.max() >= 180.0):
+        return float(west.min()), low, float(east.max()), high
+    left, right = _widest_gap(west, np.where(west > east, east + 360.0, east))
+    return left, low, right, high
+
+
+def _widest_gap(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> tuple[float, float]:
+    """West and east edge of the union of intervals on the circle: everything but its widest gap."""
+    order = np.argsort(starts, kind="stable")
+    starts, reach = starts[order], np.maximum(np.maximum.accumulate(ends[order]), ends.max() - 360.0)
+    gaps = np.append(starts[1:], starts[0] + 360.0) - reach
+    at = int(np.argmax(gaps))
+    if gaps[at] <= 0:
+        return -180.0, 180.0
+    west, east = float(starts[(at + 1) % len(starts)]), float(reach[at])
+    return west, east - 360.0 if east > 180.0 else east

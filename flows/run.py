@@ -18,6 +18,7 @@ from rasterloom.flows.compile import compile
 from rasterloom.flows.progress import Listener, listening
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.resolve import effort
 from rasterloom.tasks.settings import local_settings, reach_server
 
 Source = CollectionSpec | Mapping[str, Any] | str | PathLike[str]
@@ -34,14 +35,16 @@ def run(
     """Build, refresh or reuse the collection of one spec: a value, a mapping, or a file with one document.
 
     Runs on the Prefect server that `PREFECT_API_URL` names; else on one that Prefect starts for this process on its first run and
-    stops when the process ends (a process killed with SIGKILL leaves it behind). Raises the errors of `rasterloom.errors`.
+    stops when the process ends (a process killed with SIGKILL leaves it behind). What comes back reads pixels with the spec's
+    credentials. Raises the errors of `rasterloom.errors`.
     """
-    flow = compile(one_spec(spec))
+    wanted = one_spec(spec)
+    flow = compile(wanted)
     with local_settings(), listening(on_progress):
         reach_server()
         with _answers():
             outcome = flow(force=force, workspace=workspace, retry_failed=retry_failed)
-    return load(outcome["collection"]["uri"])
+    return load(outcome["collection"]["uri"], effort=effort(wanted))
 
 
 @contextmanager

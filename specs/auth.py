@@ -13,6 +13,7 @@ from rasterloom.specs.effort import AuthRef
 from rasterloom.specs.identity import canonical_json
 from rasterloom.specs.leaks import leaks
 from rasterloom.specs.sections import AuthSpec
+from rasterloom.specs.wrong import a_list
 
 S3_FIRST: Mapping[str, tuple[str, ...]] = {"aws": (), "earthdata": ("endpoint",)}
 """Provider -> options that must be given: with these credentials the S3 address of an asset is the one that can be read."""
@@ -23,12 +24,26 @@ def auth_ref(given: AuthSpec | None, entry: catalog.Dataset | None) -> AuthRef:
     known = entry.auth if entry else AuthRef()
     if given is None:
         return known
+    _refuse_halves(given)
     texts = given.model_dump(mode="json", exclude_none=True, exclude={"provider", "custom"})
     options = {key: catalog.option_text(value) for key, value in texts.items()}
     if given.custom:
         options |= {"object": given.custom.object, "params": canonical_json(given.custom.params or {})}
     kept = {key: value for key, value in known.options if key == "region" or given.provider == known.provider}
     return AuthRef(provider=given.provider, options=tuple(sorted((kept | options).items())))
+
+
+TOGETHER = (("access_key_id", "secret_access_key"), ("client_id", "client_secret", "tenant_id"), ("username", "password"))
+
+
+def _refuse_halves(given: AuthSpec) -> None:
+    """Raises `SpecError` for half of a login."""
+    for names in TOGETHER:
+        missing = [name for name in names if getattr(given, name) is None]
+        if missing and len(missing) < len(names):
+            there = next(name for name in names if name not in missing)
+            problem = Problem(path=f"auth.{there}", message=f"{there} stands without {a_list(missing)}", remedy="give both, or none")
+            raise SpecError("auth is not whole", problems=[problem])
 
 
 def auth_from(mapping: Mapping[str, Any]) -> AuthRef:
@@ -45,6 +60,13 @@ def auth_from(mapping: Mapping[str, Any]) -> AuthRef:
     if section is None or problems:
         raise SpecError("auth is wrong", problems=problems, remedy="see `auth` in the reference of the spec")
     return auth_ref(section, None)
+
+
+def open_auth(data_source: str) -> AuthRef:
+    """What opens the files of a dataset of that id without any secret: a collection may come from anybody, and must not be able to say
+    which credentials of ours are sent where."""
+    entry = catalog.find(data_source) if data_source else None
+    return entry.auth if entry is not None and entry.auth.provider == "planetary_computer" else AuthRef()
 
 
 def href_rule(auth: AuthRef, entry: catalog.Dataset | None) -> str:
