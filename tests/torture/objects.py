@@ -1,8 +1,8 @@
-"""A real S3 API server, and a proxy before it that serialises writes and breaks connections, answers and promises.
+"""A real object store, and a proxy before it that serialises writes and breaks connections, answers and promises.
 
 The server is moto's, in the interpreter that MOTO_PYTHON names or in this one (`pip install "moto[s3]" flask flask-cors`), or any that
-TORTURE_S3_ENDPOINT names (Ceph, MinIO; with credentials in AWS_*). moto looks and stores in two steps that are not locked, so the proxy
-lets one write through at a time; its faults come from a seed.
+TORTURE_S3_ENDPOINT names (Ceph, MinIO; with credentials in AWS_*), or Azurite (TORTURE_AZURITE). moto looks and stores in two steps
+that are not locked, so the proxy lets one write through at a time; its faults come from a seed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.servers import Request, Response, Server, free_port
+from tests.torture import azurite
 
 BUCKET = "torture"
 _ERROR = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>a planted fault</Message></Error>'
@@ -34,16 +35,40 @@ def moto_python() -> str | None:
     return named or (sys.executable if importlib.util.find_spec("moto") and importlib.util.find_spec("flask") else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An object store that runs."""
+
+    url: str
+    root: str
+    """URI of its one bucket."""
+
+    def environment(self, url: str) -> dict[str, str]:
+        """Of a process that is to find the store at `url`."""
+        if self.root.startswith("az:"):
+            return azurite.environment(url)
+        keys = {} if "TORTURE_S3_ENDPOINT" in os.environ else {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester"}
+        return {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys}
+
+
 @contextmanager
-def s3_server() -> Iterator[str]:
-    """URL of a server with one bucket; skips where there is none to start."""
-    named = os.environ.get("TORTURE_S3_ENDPOINT")
-    if named:
-        yield named
-        return
+def object_store() -> Iterator[Store]:
+    """Skips where there is none to start."""
+    if "TORTURE_AZURITE" in os.environ:
+        with azurite.azurite(os.environ["TORTURE_AZURITE"], BUCKET) as url:
+            yield Store(url, f"az://{BUCKET}")
+    elif "TORTURE_S3_ENDPOINT" in os.environ:
+        yield Store(os.environ["TORTURE_S3_ENDPOINT"], f"s3://{BUCKET}")
+    else:
+        with moto() as url:
+            yield Store(url, f"s3://{BUCKET}")
+
+
+@contextmanager
+def moto() -> Iterator[str]:
     python = moto_python()
     if python is None:
-        pytest.skip("moto is not installed, and neither MOTO_PYTHON nor TORTURE_S3_ENDPOINT is set")
+        pytest.skip("moto is not installed, and none of MOTO_PYTHON, TORTURE_S3_ENDPOINT and TORTURE_AZURITE is set")
     port = free_port()
     process = subprocess.Popen(
         [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -99,9 +124,10 @@ class Weather:
 
 @dataclass
 class Proxy(Server):
-    """Stands before the S3 server at `url_behind`."""
+    """Stands before the store at `url_behind`, whose bucket is `root`."""
 
     url_behind: str = ""
+    root: str = ""
     weather: Weather = field(default_factory=Weather)
     seed: int = 0
 

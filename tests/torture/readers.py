@@ -79,7 +79,7 @@ def main(engine: str, workspace: str) -> None:
     read = ENGINES[engine]()
     print("ready", flush=True)
     good, faults = 0, []
-    while not select.select([sys.stdin], [], [], 0.02)[0]:
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
         path = (resolved if good % 2 else resolved_by_log)(workspace)
         if path is None:
             continue

@@ -1,9 +1,8 @@
-"""The same protocol over a real S3 API: in calm weather everything works throughout, and in a storm nothing is lost."""
+"""The same protocol over a real object store: in calm weather everything works throughout, and in a storm nothing is lost."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from rasterloom.access.verify import verify
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
 from tests.torture.machine import ROOT, Machine, Order
-from tests.torture.objects import BUCKET, Proxy, Weather, s3_server
+from tests.torture.objects import Proxy, Weather, object_store
 from tests.torture.rows import NAME, expected, generation_of
 from tests.torture.scale import OBJECT_STORE_INSTANTS, ROUNDS
 from tests.torture.state import State, generation_in, state_of
@@ -33,12 +32,9 @@ from tests.torture.upstream import Upstream
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Proxy]:
-    with s3_server() as url, Proxy(url_behind=url) as made, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", made.url)
-        patch.setenv("AWS_REGION", "us-east-1")
-        if "TORTURE_S3_ENDPOINT" not in os.environ:
-            patch.setenv("AWS_ACCESS_KEY_ID", "tester")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "tester")
+    with object_store() as store, Proxy(url_behind=store.url, root=store.root) as made, pytest.MonkeyPatch.context() as patch:
+        for name, value in store.environment(made.url).items():
+            patch.setenv(name, value)
         yield made
 
 
@@ -52,7 +48,7 @@ def machine(proxy: Proxy) -> Iterator[Machine]:
 @pytest.fixture
 def workspace(proxy: Proxy) -> Iterator[str]:
     proxy.weather = Weather()
-    yield f"s3://{BUCKET}/{uuid4().hex[:8]}/ws"
+    yield f"{proxy.root}/{uuid4().hex[:8]}/ws"
     proxy.weather = Weather()
 
 
@@ -72,7 +68,7 @@ def test_everything_works_on_an_object_store(upstream: Upstream, machine: Machin
     collection = load(NAME, workspace)
     assert collection.subset(date_range=("2024-07-01", "2024-07-31")).to_table(["id"]).num_rows == len(expected(1)) - 3
     assert load(f"{workspace}/{NAME}").uri == collection.uri
-    for target in (str(tmp_path / "out"), f"s3://{BUCKET}/{uuid4().hex}/out"):
+    for target in (str(tmp_path / "out"), f"{workspace}-out/out"):
         copy = load(collection.export(target)).to_table(["id", "generation"])
         assert generation_of(dict(zip(copy["id"].to_pylist(), copy["generation"].to_pylist(), strict=True))) == 1
     assert ds.dataset(tmp_path / "out", partitioning="hive").count_rows() == len(expected(1))
