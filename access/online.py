@@ -15,7 +15,7 @@ from rasterloom.access.http import Web
 from rasterloom.access.items import answers, scene_of
 from rasterloom.access.onefile import are_there, error_of_file, header_text, is_handy, read_one
 from rasterloom.access.pages import Page
-from rasterloom.access.probes import LIMIT, Line, Tries, check_references, check_writable
+from rasterloom.access.probes import LIMIT, Line, TooLong, Tries, check_references, check_writable, within
 from rasterloom.access.secrets import Secrets
 from rasterloom.access.sources import search
 from rasterloom.access.stac import Service, open_service
@@ -23,7 +23,7 @@ from rasterloom.access.stores import Stores
 from rasterloom.access.suits import api, band_error, collection_of, unknown_bands, wrong_bands
 from rasterloom.access.values import Asset, Failure
 from rasterloom.access.workspace import open_workspace
-from rasterloom.errors import SpecError, Unreadable
+from rasterloom.errors import RasterloomError, SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.media import may_be_geotiff
 from rasterloom.specs.model import CollectionSpec
@@ -40,6 +40,7 @@ FEW = 10
 FILES = 2
 """Files that are tried: the first one may be gone."""
 _EVER = Interval(start=None, end=None)
+_NO_PAGE, _GIVEN_UP = (Page(items=[], matched=None, bytes=0, requests=0, duplicates=0) for _ in range(2))
 
 
 def probe(spec: CollectionSpec, *, workspace: str | None, secrets: Secrets, now: datetime, limit: float = LIMIT) -> Iterator[Line]:
@@ -155,7 +156,7 @@ class _Source:
         """Some items of the question; or of the source, where the question matches none."""
         question, place = self._question, self._question.source.address
         tried = f"searched {place} for the question"
-        page = self._tries.run("item", tried, lambda: self._first_page(question))
+        page = self._page_of(question, tried)
         if page is None:
             return None
         answering = [item for item in page.items if _is_answer(item, question)]
@@ -165,16 +166,29 @@ class _Source:
             return answering
         open_question = replace(question, bbox=None, intersects=None, query=None, filter=None, dates=_EVER)
         others = self._tries.run("item", f"searched {place} for anything", lambda: self._first_page(open_question))
-        if others is not None:
+        if others is not None and page is not _GIVEN_UP:
             self._tries.fail("item", tried, _no_match(page, others))
         return others and others.items
+
+    def _page_of(self, question: Question, tried: str) -> Page | None:
+        """The first items of the question; none, and a note, where a catalog of files is too large to be looked through."""
+        if isinstance(question.source, StacSource):
+            return self._tries.run("item", tried, lambda: self._first_page(question))
+        try:
+            return within(self._tries.limit, tried, lambda: self._first_page(question))
+        except TooLong:
+            result = f"no item of the question in {self._tries.limit:g} s; a run looks further"
+            self._tries.add("item", tried, result, state="note")
+            return _GIVEN_UP
+        except RasterloomError as error:
+            self._tries.fail("item", tried, error)
+            return None
 
     def _first_page(self, question: Question) -> Page:
         """The first page that is not empty, of the first three."""
         whole = Shard(index=0, dates=question.dates, cell=None, closed=False)
         pages = islice(search(question, whole, effort=self._how, secrets=self._secrets), 3)
-        empty = Page(items=[], matched=None, bytes=0, requests=0, duplicates=0)
-        return next((page for page in pages if page.items), empty)
+        return next((page for page in pages if page.items), _NO_PAGE)
 
     def _bands(self, items: Sequence[Any]) -> bool:
         """Whether a header can be read: one band at least is there."""

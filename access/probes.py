@@ -20,6 +20,12 @@ from rasterloom.specs.references import Reference, references
 LIMIT = 20.0
 """Seconds for one try with all its requests: a server may take every single one of them to its time-out."""
 T = TypeVar("T")
+
+
+class TooLong(Unavailable):
+    """A try was given up when its time was over."""
+
+
 State = Literal["ok", "note", "failed", "skipped"]
 
 
@@ -76,7 +82,7 @@ class Tries:
 
 
 def within(seconds: float, what: str, call: Callable[[], T]) -> T:
-    """`call()` in a thread of its own, which is left to itself where it takes longer. Raises `Unavailable`, and what `call` raises."""
+    """`call()` in a thread of its own, which is left to itself where it takes longer. Raises `TooLong`, and what `call` raises."""
     given: list[T] = []
     raised: list[RasterloomError] = []
 
@@ -94,7 +100,7 @@ def within(seconds: float, what: str, call: Callable[[], T]) -> T:
     if raised:
         raise raised[0]
     if not given:
-        raise Unavailable(f"no end after {seconds:g} s", remedy="check the network and the host; try again later")
+        raise TooLong(f"no end after {seconds:g} s", remedy="check the network and the host; try again later")
     return given[0]
 
 

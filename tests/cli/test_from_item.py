@@ -18,6 +18,7 @@ from rasterloom.cli.main import main
 from rasterloom.specs.loader import load_specs
 from rasterloom.specs.plan import make_plan
 from rasterloom.specs.resolve import effort
+from tests.access.trees import tree, written
 from tests.access.world import JUNE, NOW, World
 from tests.servers import Body, RangeServer, StacServer, Status
 
@@ -83,6 +84,21 @@ def test_samples_of_one_file_build_as_bands(world: World, tmp_path: Path) -> Non
     (spec,) = load_specs(path)
     assert (spec.band_map, spec.band_index_map) == ({"R": "image", "NIR": "image"}, {"R": 0, "NIR": 1})
     assert sorted(build(path, world.workspace).bands) == ["NIR", "R"]
+
+
+def test_the_spec_of_a_file_in_a_catalog_builds(world: World, tmp_path: Path) -> None:
+    for each in world.stac.items:
+        each["links"] = [{"rel": "root", "href": "../../catalog.json"}, {"rel": "collection", "href": "../collection.json"}]
+    written(tree({"s2": world.stac.items}), tmp_path / "stac")
+    path = tmp_path / "like.yaml"
+    assert main(["init", str(path), "--from-item", str(tmp_path / "stac/s2/scene-001/scene-001.json"), "--name", "like"]) == 0
+    (spec,) = load_specs(path)
+    assert spec.catalog is not None
+    assert (spec.catalog.path, spec.catalog.collection) == (str(tmp_path / "stac/catalog.json"), "s2")
+    path.write_text(path.read_text() + "build: {allow_private_hosts: true}\n")
+    built = build(path, world.workspace)
+    assert (len(built), sorted(built.bands)) == (3, ["b04", "b08"])
+    assert world.stac.log == []
 
 
 @pytest.mark.parametrize(
