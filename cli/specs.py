@@ -38,12 +38,6 @@ def _parquet_area(path: Path) -> Mapping[str, Any]:
     return parquet_area(path)
 
 
-def _parquet_area(path: Path) -> Mapping[str, Any]:
-    from rasterloom.access.areas import parquet_area  # Arrow is for this alone
-
-    return parquet_area(path)
-
-
 def validate(args: Namespace) -> int:
     """Checks every file, also after one that is wrong; 2 where any is. With --online also what a run would meet: the worst exit code."""
     found = [_checked(path) for path in args.specs]
