@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 FOREIGN = ("PREFECT_", "RASTERLOOM_", "AWS_", "AZURE_", "GOOGLE_", "EARTHDATA_", "GDAL_", "CPL_")
@@ -39,9 +39,10 @@ def _isolate() -> Path:
 
 HOME = _isolate()
 
-# A shared machine stalls: what an example costs in time says nothing about the code. A change is judged by the same examples each
+# A shared machine stalls: what an example, or making it, costs in time says nothing about the code. A change is judged by the same examples each
 # time (CI is set there); elsewhere every run looks for new ones.
-settings.register_profile("house", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+SLOW = [HealthCheck.too_slow]
+settings.register_profile("house", deadline=None, print_blob=True, derandomize="CI" in os.environ, suppress_health_check=SLOW)
 settings.load_profile("house")
 
 
