@@ -39,8 +39,8 @@ def _isolate() -> Path:
 
 HOME = _isolate()
 
-# A shared machine stalls: what an example, or making it, costs in time says nothing about the code. A change is judged by the same examples each
-# time (CI is set there); elsewhere every run looks for new ones.
+# A shared machine stalls: what an example, or making it, costs in time says nothing about the code. A change is judged by the same
+# examples each time (CI is set there); elsewhere every run looks for new ones.
 SLOW = [HealthCheck.too_slow]
 settings.register_profile("house", deadline=None, print_blob=True, derandomize="CI" in os.environ, suppress_health_check=SLOW)
 settings.load_profile("house")
