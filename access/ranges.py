@@ -22,15 +22,23 @@ _READ_ONLY = "this file system is read-only"
 _LAST_READS = 5.0
 """Seconds that the end of the interpreter waits for reads that were begun."""
 _PAUSE = 0.01
-_LIVING: WeakValueDictionary[int, RangeFile | ObjectFiles] = WeakValueDictionary()
+_LIVING: WeakValueDictionary[int, ArrowFile | ObjectFiles] = WeakValueDictionary()
 """What Arrow's threads may still hold: the one registry of this module, kept for `_settle` alone."""
 
 
-class RangeFile(io.RawIOBase):
+class ArrowFile(io.RawIOBase):
+    """A file of ours that Arrow's threads read: the end of the interpreter waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _LIVING[id(self)] = self
+
+
+class RangeFile(ArrowFile):
     """One object as a seekable file: a read is a range request of exactly that many bytes."""
 
     def __init__(self, store: ObjectStore, key: str) -> None:
-        _LIVING[id(self)] = self
+        super().__init__()
         self._store = store
         self._key = key
         self._size = obstore.head(store, key)["size"]
@@ -155,7 +163,7 @@ def _settle() -> None:
     while _LIVING and calm < 3 and time.monotonic() < end:
         before = len(_LIVING)
         time.sleep(_PAUSE)
-        changed = len(_LIVING) != before or any(isinstance(one, RangeFile) for one in _LIVING.values())
+        changed = len(_LIVING) != before or any(isinstance(one, ArrowFile) for one in _LIVING.values())
         calm = 0 if changed else calm + 1
 
 

@@ -16,6 +16,7 @@ import obstore
 import pyarrow as pa
 from obstore.store import ObjectStore
 
+from rasterloom.access.ranges import ArrowFile
 from rasterloom.access.redact import redact
 from rasterloom.access.stores import Located, Stores
 from rasterloom.access.transfer import Transfer
@@ -116,10 +117,11 @@ class Files:
                 yield from (f"{root}/{entry['path']}" for entry in page)
 
 
-class _Ranges(io.RawIOBase):
+class _Ranges(ArrowFile):
     """One remote object as a seekable file."""
 
     def __init__(self, located: Located, stores: Stores, effort: Effort, meter: Meter) -> None:
+        super().__init__()
         self._located, self._stores, self._effort, self._meter = located, stores, effort, meter
         self._at = 0
         self._first = b""

@@ -29,7 +29,7 @@ from rasterloom.specs.resolve import effort
 from tests.access import tabled
 from tests.access.tabled import edges, geo, question, table, written
 from tests.servers import Cut, Html, RangeServer, Status
-from tests.torture.objects import BUCKET, s3_server
+from tests.torture.objects import BUCKET, moto
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 SCENES = 4
@@ -291,7 +291,7 @@ def test_a_server_that_stumbles_is_asked_again(tmp_path: Path) -> None:
 def test_directories_and_globs_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import obstore
 
-    with s3_server() as url:
+    with moto() as url:
         for name, value in {
             "AWS_ENDPOINT_URL": url,
             "AWS_REGION": "us-east-1",

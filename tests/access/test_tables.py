@@ -294,7 +294,7 @@ def test_what_every_table_needs(tmp_path: Path, gone: tuple[str, ...], renamed: 
     [
         ([("B04", "redd")], {"band_map.B04": "write B04: red"}),
         ([("B04", "red"), ("B08", "thumbnails")], {"band_map.B08": "write B08: thumbnail"}),
-        ([("B08", "nir08"), ("metadata", "m")], {"band_map.B08": "the assets are red", "band_map.metadata": "write metadata: metadata"}),
+        ([("B08", "nir08"), ("metadata", "m")], {"band_map.B08": "the assets are ", "band_map.metadata": "write metadata: metadata"}),
         ([("B04", "red"), ("B08", "nir08")], {}),
     ],
 )
