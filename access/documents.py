@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from rasterloom.errors import RasterloomError, SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 
 _LOCAL = ("", "file")
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,8 @@ class Documents:
         self._is_local = self._root.scheme.lower() in _LOCAL
         self._effort = effort
         self._policy = Policy(allow_private=effort.allow_private_hosts, source=None if self._is_local else root)
-        self._stores = Stores(effort.auth, effort=effort, secrets=secrets, source=root)
-        self._webs = threading.local()
+        self._stores = Stores(effort.auth, effort=effort, secrets=secrets, source=None if self._is_local else root)
+        self._thread = threading.local()
 
     @property
     def is_local(self) -> bool:
@@ -69,8 +71,9 @@ class Documents:
         self._check(parts, what)
         if scheme in _LOCAL:
             return Document(value=parsed(_file(address, parts, what), what), address=address)
-        if scheme in ("http", "https"):
-            answer = self._web(address).json(Ask(url=address, what=what))
+        # other hosts are asked by the client that checks every address; and that one has the credentials, where there are some
+        if scheme in ("http", "https") and self._is_own(parts) and self._effort.auth.provider == "anonymous":
+            answer = self._web().json(Ask(url=address, what=what))
             return Document(value=answer.document, address=answer.url, traffic=Traffic(requests=answer.requests, bytes=answer.bytes))
         located = self._stores.locate(address)
         transfer = Transfer(located, self._stores.gate(located.host), effort=self._effort)
@@ -87,24 +90,29 @@ class Documents:
             return
         if scheme in _LOCAL:
             raise Unreadable(f"{what} is a file of this machine, and the catalog is not", reason="forbidden-host")
-        if (scheme, parts.netloc.lower()) == (self._root.scheme.lower(), self._root.netloc.lower()):
+        if self._is_own(parts):
             return
         try:
             self._policy.check(parts)
         except Unreadable as error:
             raise Unreadable(f"{what}: {error.message}", reason=error.reason, remedy=error.remedy) from None
 
-    def _web(self, address: str) -> Web:
-        """The session of this thread with the origin of a URL."""
-        webs: dict[str, Web] = self._webs.__dict__
-        origin = address[: address.index("/", address.index("//") + 2)] if address.count("/") > 2 else address
-        if origin not in webs:
-            webs[origin] = Web(address, headers={}, retries=self._effort.retries, timeout=self._effort.timeout)
-        return webs[origin]
+    def _is_own(self, parts: SplitResult) -> bool:
+        """Whether an address is of the origin or bucket of the catalog."""
+        return (parts.scheme.lower(), parts.netloc.lower()) == (self._root.scheme.lower(), self._root.netloc.lower())
+
+    def _web(self) -> Web:
+        """The session of this thread with the origin of the catalog."""
+        web: Web | None = getattr(self._thread, "web", None)
+        if web is None:
+            web = self._thread.web = Web(self._root.geturl(), headers={}, retries=self._effort.retries, timeout=self._effort.timeout)
+        return web
 
 
 def parsed(data: bytes, what: str) -> Any:
     """The JSON value of a document; `NaN` and infinities, which JSON does not have, are null. Raises `Unreadable`."""
+    if data.startswith(_GZIP):
+        data = _unpacked(data, what)
     if depth_of(data) > DEEPEST_JSON:
         raise Unreadable(f"{what} is nested more than {DEEPEST_JSON} levels deep", reason="too-deep")
     try:
@@ -112,6 +120,17 @@ def parsed(data: bytes, what: str) -> Any:
     except ValueError as error:
         beginning = shorten(repr(data[:60]))
         raise Unreadable(f"{what} is not JSON (begins with {beginning}): {shorten(str(error))}", reason="not-json") from None
+
+
+def _unpacked(data: bytes, what: str) -> bytes:
+    """Of a document that lies compressed in its bucket; no more of it than may be."""
+    try:
+        found = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, LARGEST_BODY + 1)
+    except zlib.error as error:
+        raise Unreadable(f"{what} is broken gzip: {error}", reason="bad-encoding") from None
+    if len(found) > LARGEST_BODY:
+        raise _too_large(what)
+    return found
 
 
 def _file(address: str, parts: SplitResult, what: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -474,6 +475,32 @@ def test_a_redirect_to_another_origin_is_not_followed(server: RangeServer) -> No
 def test_a_pipe_is_no_document(tmp_path: Path) -> None:
     root = written({"catalog.json": catalog("root", link("item", "/dev/zero"))}, tmp_path)
     assert isinstance(error_of(root), SpecError)
+
+
+def test_compressed_documents_are_unpacked_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = written(two_collections(), tmp_path)
+    for file in tmp_path.rglob("*.json"):
+        file.write_bytes(gzip.compress(file.read_bytes()))
+    assert len(ids_of(pages_of(root))) == 28
+    root.write_bytes(gzip.compress(b" " * 100_000))
+    monkeypatch.setattr("rasterloom.access.documents.LARGEST_BODY", 10_000)
+    for body, reason in ((root.read_bytes(), "too-large"), (root.read_bytes()[:2], "not-json"), (b"\x1f\x8b" + b"x" * 20, "bad-encoding")):
+        root.write_bytes(body)
+        error = error_of(root)
+        assert isinstance(error, Unreadable)
+        assert error.reason == reason
+
+
+@pytest.mark.parametrize("provider", ["gcs", "azure"])
+def test_with_credentials_documents_are_read_as_files_are(server: RangeServer, provider: str) -> None:
+    root = root_of(server, two_collections())
+    how = replace(EFFORT, auth=AuthRef(provider=provider))
+    assert len(ids_of(pages_of(root, effort=how))) == 28
+    assert len(server.log) == 31
+    del server.files["/a/i00003/i00003.json"]
+    error = error_of(root, effort=how)
+    assert isinstance(error, SpecError)
+    assert f"the item {server.url}/a/i00003/i00003.json of {server.url}/a/collection.json" in error.message
 
 
 def test_a_huge_document_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
