@@ -56,15 +56,15 @@ def writer_options(schema: pa.Schema, compression: str) -> dict[str, Any]:
 
     Integers of lists (tile offsets and byte counts) are byte-stream-split: measured smaller than both a dictionary and
     DELTA_BINARY_PACKED. They have no statistics: nothing searches them, and they would make half of the footer. From level 13 on
-    zstd ends its blocks where one byte stream ends: a twentieth of the file for 0.02 ms per header. No page index: a column of a
-    row group is one page.
+    zstd ends its blocks where one byte stream ends, and at level 17 it does so well: a fifteenth of the file for 0.1 ms per header
+    of 121 tiles; levels 18 and 19 take twice as long for another hundredth. No page index: a column of a row group is one page.
     """
     paths = leaves(schema)
     split = [leaf.path for leaf in paths if leaf.path.endswith(_SPLIT_ENDINGS) and leaf.physical in ("INT32", "INT64")]
     plain = {*split, *_UNIQUE}
     options: dict[str, Any] = {
         "compression": compression,
-        "compression_level": {leaf.path: 13 if leaf.path in split else 3 for leaf in paths} if compression == "zstd" else None,
+        "compression_level": {leaf.path: 17 if leaf.path in split else 3 for leaf in paths} if compression == "zstd" else None,
         "column_encoding": dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
         "use_dictionary": [leaf.path for leaf in paths if leaf.path not in plain],
         "write_statistics": [leaf.path for leaf in paths if "_metadata." not in leaf.path and "_ext." not in leaf.path],

@@ -61,7 +61,9 @@ LEVEL_TYPE = pa.struct(
     ]
 )
 """One overview or mask. GDAL lays tiles out in order: `offset[i+1] = offset[i] + byte_count[i] + gap` (8 in a COG, for the size
-before and the check bytes behind a tile). `offsets` is null where that holds, and the whole table where it does not.
+before and the check bytes behind a tile). `offsets` is null where that holds, and the whole table where it does not. It lays
+levels out in order too, the smallest one first: `first_offset` is null where the level begins `gap` bytes behind the end of the
+next smaller one.
 
 `compression`, `predictor` and `jpeg_tables` are null where they are those of the full resolution, `byte_counts` where the table is left
 in the file: see OVERVIEW_SHARE."""
@@ -217,6 +219,7 @@ def _levels(levels: list[_Kept]) -> pa.StructArray:
     stored = np.fromiter((kept.stored for kept in levels), bool, len(levels))
     tables = [_level_tables(kept) for kept in levels if kept.stored]
     gaps = _gaps(tables)
+    firsts = _first_offsets([kept for kept in levels if kept.stored], tables, gaps)
     columns: list[pa.Array] = [
         pa.array([kept.mask for kept in levels], pa.bool_()),
         pa.array([kept.level.width for kept in levels], pa.int32()),
@@ -227,7 +230,7 @@ def _levels(levels: list[_Kept]) -> pa.StructArray:
         pa.array([_unless(kept.level.predictor, kept.header.full.predictor) for kept in levels], pa.int32()),
         pa.array([_unless(kept.level.jpeg_tables, kept.header.jpeg_tables) for kept in levels], pa.binary()),
         _where(stored, _lists([counts for _, counts in tables], pa.int32())),
-        _where(stored, pa.array([int(offsets[0]) for offsets, _ in tables], pa.int64())),
+        _where(stored, pa.array(firsts, pa.int64())),
         _where(stored, pa.array(gaps, pa.int32())),
         _where(
             stored,
@@ -260,3 +263,19 @@ def _gaps(tables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list
     low, high = np.minimum.reduceat(steps, starts), np.maximum.reduceat(steps, starts)
     fits = (low == high) & (abs(low) < 1 << 31)
     return [int(gap) if fit else None for gap, fit in zip(low, fits, strict=True)]
+
+
+def _first_offsets(
+    levels: Sequence[_Kept], tables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], gaps: Sequence[int | None]
+) -> list[int | None]:
+    """Where each level begins; None where that follows from the next one, which is the next smaller overview of the same file."""
+    firsts: list[int | None] = []
+    for at, (kept, (offsets, _), gap) in enumerate(zip(levels, tables, gaps, strict=True)):
+        first: int | None = int(offsets[0])
+        following = levels[at + 1] if at + 1 < len(levels) else None
+        smaller = following is not None and following.header is kept.header and following.level.width < kept.level.width
+        if smaller and gap is not None and not kept.mask and not following.mask:
+            last_offsets, last_counts = tables[at + 1]
+            first = None if first == int(last_offsets[-1] + last_counts[-1]) + gap else first
+        firsts.append(first)
+    return firsts

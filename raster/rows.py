@@ -26,9 +26,10 @@ def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) 
     full = _full(metadata, ext)
     levels = _items(ext.get("levels"))
     masks = [_level(row, full) for row in levels if row["mask"]]
+    overviews = _overviews([row for row in levels if not row["mask"] and row["byte_counts"] is not None], full)
     return Header(
         full=full,
-        overviews=tuple(_level(row, full) for row in levels if not row["mask"] and row["byte_counts"] is not None),
+        overviews=overviews,
         mask=masks[0] if masks and masks[0].width == full.width else None,
         overview_masks=tuple(mask for mask in masks if mask.width != full.width),
         byte_order=ext.get("byte_order") or "<",
@@ -71,11 +72,24 @@ def _full(metadata: Mapping[str, Any], ext: Mapping[str, Any]) -> Level:
     )
 
 
-def _level(row: Mapping[str, Any], full: Level) -> Level:
+def _overviews(rows: Sequence[Mapping[str, Any]], full: Level) -> tuple[Level, ...]:
+    """From the largest to the smallest, as the rows are. Where one begins may follow from the next smaller one."""
+    found: list[Level] = []
+    end = 0
+    for row in reversed(rows):
+        level = _level(row, full, end)
+        end = int(level.tile_offsets[-1] + level.tile_byte_counts[-1])
+        found.append(level)
+    return tuple(reversed(found))
+
+
+def _level(row: Mapping[str, Any], full: Level, end: int = 0) -> Level:
+    """`end`: of the next smaller overview."""
     counts = np.asarray(row["byte_counts"], np.int64)
     offsets = row.get("offsets")
     if offsets is None:
-        offsets = row["first_offset"] + np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[:-1] + row["gap"])])
+        first = row["first_offset"] if row["first_offset"] is not None else end + row["gap"]
+        offsets = first + np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[:-1] + row["gap"])])
     return Level(
         width=row["width"],
         height=row["height"],

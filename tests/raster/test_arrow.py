@@ -107,6 +107,22 @@ def test_overview_offsets_of_a_gdal_cog_follow_from_its_byte_counts(corpus: dict
     assert [level["offsets"] for level in stored] == [None] * len(stored)
     assert {level["gap"] for level in stored if len(level["byte_counts"]) > 1} == {8}
     assert any(level["offsets"] for level in sparse["levels"])
+    assert [level["first_offset"] is None for level in stored] == [*[True] * (len(stored) - 1), False]
+
+
+def first_offsets(headers: list[Header]) -> list[int | None]:
+    return [level["first_offset"] for row in ext_array(headers, [0] * len(headers)).to_pylist() for level in row["levels"]]
+
+
+def test_where_an_overview_begins_is_told_where_it_does_not_follow(headers: list[Header]) -> None:
+    """Also not from the overview of another band of the same file, which stands behind it."""
+    large, small = level_of(512, 256), level_of(256, 256)
+    header = replace(headers[0], full=level_of(2048, 256), overviews=(large, small), samples_per_pixel=1)
+    assert first_offsets([header, header]) == [4096] * 4
+    moved = replace(header, overviews=(replace(large, tile_offsets=large.tile_offsets + 1008), small))
+    assert first_offsets([moved, moved]) == [None, 4096] * 2
+    back = header_from_row(*rows([moved], [0])[0])
+    assert [level.tile_offsets.tolist() for level in back.overviews] == [level.tile_offsets.tolist() for level in moved.overviews]
 
 
 def test_overview_tables_take_an_eighth_of_the_tiles_of_full_resolution_at_the_most(headers: list[Header]) -> None:
