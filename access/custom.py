@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -46,8 +47,12 @@ class CustomKeys(AzureLike):
 
 
 def provider_of(name: str, params: Mapping[str, Any]) -> Provider:
-    """`pkg.module:factory`, called with `params`. Raises `SpecError` where that gives no credential provider."""
+    """`pkg.module:factory`, called with `params`. Raises `SpecError` where that gives no credential provider, `AccessDenied` where it
+    raises."""
     module, _, attribute = name.partition(":")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        # a spec may come from somebody else: `os:system` is no credential provider
+        raise SpecError(f"{name} is of Python's own library, which has no credential providers", remedy=_REMEDY)
     try:
         factory = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -29,6 +29,7 @@ _REMEDY = "set EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD, or
 class EarthdataKeys(Keys):
     """`endpoint` is an `s3credentials` URL: with it `s3://` files are read with temporary keys, which work in us-west-2 alone."""
 
+    opens_web = True
     own = ("*.earthdata.nasa.gov", "*.earthdatacloud.nasa.gov")
 
     def grant(self, place: Place) -> Grant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rasterloom.access.leases import Renewing
 from rasterloom.specs.effort import Effort
@@ -72,6 +72,8 @@ ANONYMOUS = Grant(config={"skip_signature": True})
 class Keys:
     """No credentials at all; the providers build on it. `options` hold secrets, resolved: an object of this kind never travels."""
 
+    opens_web: ClassVar[bool] = False
+    """Whether there may be something for `http(s)` hrefs."""
     own: tuple[str, ...] | None = ()
     """Patterns of the places that the provider is for, where `auth.hosts` names none; None: all that it knows how to open."""
 
@@ -103,6 +105,7 @@ class AzureLike(Keys):
     """Credentials for Azure blobs, whether an href says `az://`, `https://<account>.blob...` or, where `auth.hosts` names a host,
     `http(s)://host/account/container/key` as emulators have it."""
 
+    opens_web = True
     own = (f"*{BLOB_HOST}",)
 
     def is_blob(self, netloc: str) -> bool:

@@ -14,6 +14,7 @@ from rasterloom.access.secrets import Secrets, resolved
 from rasterloom.access.stores import Stores
 from rasterloom.errors import AccessDenied
 from rasterloom.specs.effort import AuthRef, Effort
+from rasterloom.specs.question import CopySource, Question
 
 MOST = 16
 """Sources of one process that are kept at the same time."""
@@ -82,6 +83,15 @@ class SharedStores:
 _PROCESS = SharedStores()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_PROCESS.clear)  # connections and runtime of the parent are of no use there
+
+
+def check_credentials(question: Question, *, effort: Effort, secrets: Secrets) -> None:
+    """That what opens the files is there, before any work; nothing is asked for by a run that opens none.
+
+    Raises `AccessDenied`, `SpecError`, `Unavailable`.
+    """
+    if question.reads_headers and not isinstance(question.source, CopySource):
+        shared_stores(effort.auth, effort=effort, secrets=secrets, source=question.source.address).check()
 
 
 def shared_stores(auth: AuthRef, *, effort: Effort, secrets: Secrets, source: str | None = None) -> Stores:

@@ -21,7 +21,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, ObjectSto
 from rasterloom.access.aws import config_of
 from rasterloom.access.credentials import keys_of, known
 from rasterloom.access.hosts import PROCESS_GATES, Gate, Gates, Policy
-from rasterloom.access.keys import BLOB_HOST, Grant, Keys, Place
+from rasterloom.access.keys import ANONYMOUS, BLOB_HOST, Grant, Keys, Place
 from rasterloom.access.leases import Lease
 from rasterloom.access.secrets import Secrets
 from rasterloom.access.translate import summary
@@ -80,7 +80,7 @@ class Stores:
     """
 
     def __init__(self, auth: AuthRef, *, effort: Effort, secrets: Secrets, source: str | None = None, gates: Gates = PROCESS_GATES) -> None:
-        known(auth)
+        self._opens_web = known(auth).opens_web
         self._auth = auth
         self._effort = effort
         self._secrets = secrets
@@ -146,15 +146,16 @@ class Stores:
             found = self._opened(name, place, base)
         if found.grant.renewing is None or found.lease is None:
             return Located(found.store, key, host, href, found.grant.headers)
-        if place.kind == "web" and found.grant.renewing.current().number != found.lease.number:
+        lease = found.grant.renewing.current()  # here, in the thread that waits for it, and not in one of obstore's
+        if place.kind == "web" and lease.number != found.lease.number:
             # its header stands in the store
             self._forget(name, found)
             return self._object(place, key, href, host=host, base=base)
-        found.grant.renewing.current()  # here, in the thread that waits for it, and not in one of obstore's
-        return Located(found.store, key, host, href, found.grant.headers, partial(self._renewed, name, found, href))
+        return Located(found.store, key, host, href, found.grant.headers, partial(self._renewed, name, found, lease, href))
 
     def _opened(self, name: Key, place: Place, base: str) -> _Open:
-        grant = self.keys.grant(place)
+        # most providers have nothing for web hosts, and what they need may be missing here
+        grant = self.keys.grant(place) if self._opens_web or place.kind != "web" else ANONYMOUS
         lease = grant.renewing.current() if grant.renewing else None
         with self._lock:
             # asked again under the lock: making a store reads the machine's certificates (4 ms), and all threads come here at once
@@ -170,11 +171,11 @@ class Stores:
             if self._stores.get(name) is opened:
                 del self._stores[name]
 
-    def _renewed(self, name: Key, refused: _Open, href: str) -> Located:
+    def _renewed(self, name: Key, opened: _Open, refused: Lease, href: str) -> Located:
         """A store has its own memory of a token: a new token needs a new store."""
-        if refused.grant.renewing is not None and refused.lease is not None:
-            refused.grant.renewing.drop(refused.lease.number)
-        self._forget(name, refused)
+        if opened.grant.renewing is not None:
+            opened.grant.renewing.drop(refused.number)
+        self._forget(name, opened)
         return self._located(href)
 
     def _made(self, place: Place, grant: Grant, base: str) -> Store:
@@ -202,7 +203,7 @@ class Stores:
         if not parts.hostname:
             raise _bad_href("it names no host")
         netloc = parts.netloc.rpartition("@")[2]
-        if self.keys.is_blob(netloc.lower()):
+        if self._opens_web and self.keys.is_blob(netloc.lower()):
             return self._blob(parts, href)
         key = _plain_key(parts.path)
         # obstore encodes the key segment by segment; a path that would not survive that goes whole into the URL of the store

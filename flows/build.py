@@ -20,7 +20,7 @@ from rasterloom.access.exports import check_export
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.refs import to_json
-from rasterloom.access.shared import shared_stores
+from rasterloom.access.shared import check_credentials
 from rasterloom.access.values import CollectionRef, Failure
 from rasterloom.access.workspace import open_workspace
 from rasterloom.flows.gather import BATCHES_AT_ONCE, SEARCHES_AT_ONCE, Gathered, Gathering, tuned
@@ -94,7 +94,7 @@ def _build(spec: CollectionSpec, how: Effort, place: Workspace) -> dict[str, Any
 
 def _make(job: Job, progress: Progress) -> dict[str, Any]:
     # a credential that is not there is told now, and not when the first file is asked
-    shared_stores(job.effort.auth, effort=job.effort, secrets=secret, source=job.plan.question.source.address).check()
+    check_credentials(job.plan.question, effort=job.effort, secrets=secret)
     gathered = Gathering(job, fresh=job.effort.force or job.effort.retry_failed, told=lambda so_far: tell(counted(progress, so_far))).run()
     progress = replace(counted(progress, gathered), stage="publishing")
     tell(progress)

@@ -441,6 +441,7 @@ def test_a_provider_of_ones_own(plugin: str, monkeypatch: pytest.MonkeyPatch) ->
         ("no_such_module:x", SpecError, "cannot be imported"),
         ("my_keys:none", SpecError, "cannot be imported"),
         ("my_keys:coroutine", SpecError, "synchronous"),
+        ("os.path:join", SpecError, "Python's own library"),
         ("my_keys:fails", AccessDenied, "raised KeyError"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.settings import PREFECT_API_URL, get_current_settings
+from prefect.settings import PREFECT_API_URL
 
 import rasterloom
 from rasterloom.errors import AccessDenied, RasterloomError, Refused, SpecError, Unavailable
@@ -24,6 +24,7 @@ from rasterloom.flows.progress import Progress
 from rasterloom.flows.run import run
 from rasterloom.specs.model import CollectionSpec
 from tests.flows.archive import Archive, opened
+from tests.flows.places import places_with
 from tests.servers import Hang, Status, free_port
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -319,14 +320,6 @@ def test_a_refused_secret_is_access_denied_and_named_nowhere(archive: Archive, w
         run(spec, workspace=workspace)
     assert SECRET not in str(caught.value)
     assert not places_with(SECRET, workspace)
-
-
-def places_with(text: str, workspace: str) -> list[str]:
-    """Files of the workspace and of Prefect, its database and the logs and results in it among them, that hold the text."""
-    settings = get_current_settings()
-    database = Path(settings.server.database.connection_url.get_secret_value().partition(":///")[2])
-    folders = [Path(workspace), Path(settings.home), Path(settings.results.local_storage_path), database.parent]
-    return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 # --- the flow ------------------------------------------------------------------------------------------------------------------------
