@@ -6,7 +6,8 @@ A copy is of one edition, settled when it is planned: the content of the files, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +25,7 @@ from rasterloom.access.snapshots import history, window
 from rasterloom.access.translate import translated
 from rasterloom.access.values import Scene
 from rasterloom.access.workspace import Workspace, open_workspace
-from rasterloom.errors import Problem, SpecError, Unavailable
+from rasterloom.errors import Problem, SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.identity import fingerprint
 from rasterloom.specs.question import Band, CopySource, Plan, Question, Shard
@@ -71,7 +72,7 @@ def copied_headers(question: Question, scenes: Sequence[Scene]) -> dict[str, Hea
     when = (pc.field("datetime") >= pa.scalar(min(instants), kind)) & (pc.field("datetime") <= pa.scalar(max(instants), kind))
     wanted = when & copy.with_ids([scene.id for scene in scenes])
     columns = ["id", "datetime", *(name for band in question.bands for name in copy.layout.headers(band.asset))]
-    with translated(f"read {copy.opened.uri}"):
+    with _reading(copy.opened.uri):
         table = copy.opened.dataset.to_table(columns=list(dict.fromkeys(columns)), filter=wanted)
     pairs = zip(table["id"].to_pylist(), table["datetime"].cast(pa.timestamp("us"), safe=False).to_pylist(), strict=True)
     places = {pair: place for place, pair in enumerate(pairs)}
@@ -102,12 +103,24 @@ class _Copy:
     def pages(self, rows: pc.Expression | None, bands: Sequence[Band]) -> Iterator[Page]:
         """Page by page, the first with the types of all columns, so that one that is null in the rows chosen stays a column."""
         types = self.layout.declared
-        with translated(f"read {self.opened.uri}"):
+        with _reading(self.opened.uri):
             scanner = self.opened.dataset.scanner(columns=list(self.layout.rows), filter=rows, batch_size=ROWS_AT_ONCE)
             for batch in scanner.to_batches():
                 items = items_of(batch, self.layout, bands)
                 yield Page(items=items, matched=None, bytes=0, requests=0, duplicates=0, types=types)
                 types = {}
+
+
+@contextmanager
+def _reading(uri: str) -> Generator[None]:
+    """A file that is gone was taken by a collection of garbage, or by a rebuild: another run finds what stands then."""
+    try:
+        with translated(f"read {uri}"):
+            yield
+    except Unreadable as error:
+        if error.reason != "missing":
+            raise
+        raise Unavailable(error.message, remedy="run again: the collection was changed while it was copied") from None
 
 
 def _open(source: CopySource, workspace: str | None) -> Opened:

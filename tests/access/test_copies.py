@@ -443,6 +443,17 @@ def test_a_header_that_the_source_lacks_is_a_failure_and_nobody_is_asked(world: 
     assert world.requests() == (0, 0)
 
 
+def test_files_that_go_while_they_are_copied(world: World, source: Collection) -> None:
+    """A garbage collection of the source."""
+    plan = copy_of(world)
+    pages = search(plan.question, plan.shards[0], effort=OFFLINE, secrets=environment_secrets)
+    assert next(pages).items
+    files = sorted(Path(source.uri).rglob("*.parquet"))
+    files[-1].unlink()
+    with pytest.raises(Unavailable, match="run again"):
+        list(search(plan.question, plan.shards[0], effort=OFFLINE, secrets=environment_secrets))
+
+
 def test_of_a_collection_whose_headers_were_never_read(world: World, tmp_path: Path) -> None:
     table = pa.table(
         {
