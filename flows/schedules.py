@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
@@ -51,4 +52,5 @@ def _reckoned(schedule: Schedule, now: datetime) -> CronSchedule | RRuleSchedule
         return CronSchedule(cron=schedule.cron, timezone=zone)
     if schedule.rrule:
         return RRuleSchedule(rrule=schedule.rrule, timezone=zone)
-    return IntervalSchedule(interval=schedule.interval or timedelta(days=1), anchor_date=now, timezone=zone)
+    anchor = cast(Any, now)  # Prefect's own date type is another one by the version of Python
+    return IntervalSchedule(interval=schedule.interval or timedelta(days=1), anchor_date=anchor, timezone=zone)
