@@ -149,7 +149,9 @@ def shapes_of(column: pa.Array, how: Footprints) -> tuple[Shapes, NDArray[np.boo
     storage = column.storage if isinstance(column, pa.ExtensionArray) else column
     there = storage.is_valid().to_numpy(zero_copy_only=False)
     kind = storage.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_null(kind):
+        shapes = np.full(len(storage), None, dtype=object)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         shapes = _from_text(storage)
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         shapes = shapely.from_wkb(storage.to_numpy(zero_copy_only=False), on_invalid="ignore")
@@ -225,8 +227,13 @@ def edges_of(kind: pa.DataType) -> tuple[str, ...]:
     """Names of the edges in a struct of a box, or none where it is no such struct."""
     names = ("xmin", "ymin", "xmax", "ymax")
     if pa.types.is_struct(kind):
-        return names if all(kind.get_field_index(name) >= 0 for name in names) else ()
+        return names if all(_is_number(kind, name) for name in names) else ()
     return ()
+
+
+def _is_number(kind: pa.StructType, name: str) -> bool:
+    at = kind.get_field_index(name)
+    return at >= 0 and (pa.types.is_floating(kind.field(at).type) or pa.types.is_integer(kind.field(at).type))
 
 
 def is_boxes(kind: pa.DataType) -> bool:

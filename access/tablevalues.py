@@ -38,19 +38,28 @@ def values(array: pa.Array) -> list[Any]:
 def _flat(array: pa.Array) -> list[Any]:
     kind = array.type
     if pa.types.is_timestamp(kind):
-        naive = pc.cast(array, _MICROSECONDS, safe=False).to_pylist()
-        return [None if value is None else f"{value.isoformat()}Z" for value in naive]
+        return [None if text == "NaT" else f"{text.removesuffix('.000000')}Z" for text in np.datetime_as_string(_instants(array)).tolist()]
     if pa.types.is_date(kind):
         return pc.cast(array, pa.date32()).cast(pa.string()).to_pylist()
     if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
         array = pc.cast(array, pa.float64())
     if pa.types.is_floating(array.type):
         return pc.if_else(pc.is_finite(array), array, None).to_pylist()
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or _is_text(kind):
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return array.to_pylist()
+    if _is_text(kind):
+        return _texts(array)
     if pa.types.is_time(kind):
         return array.cast(pa.string()).to_pylist()
     return [None] * len(array)
+
+
+def _texts(array: pa.Array) -> list[str | None]:
+    """Parquet does not check that its texts are UTF-8."""
+    try:
+        return array.to_pylist()
+    except UnicodeDecodeError:
+        return [None if one is None else one.decode(errors="replace") for one in array.cast(pa.large_binary()).to_pylist()]
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -118,13 +127,20 @@ def spans(column: pa.Array) -> tuple[Instants, Instants]:
     """First and last instant of each row of a date column: a year is as long as it is, everything else an instant."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        instants = pc.cast(column, _MICROSECONDS, safe=False).to_numpy(zero_copy_only=False).astype("datetime64[us]")
-        return instants, instants
+        return _instants(column), _instants(column)
+    if pa.types.is_nested(kind):
+        nothing = np.full(len(column), np.datetime64("NaT", "us"))
+        return nothing, nothing
     encoded = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
     known = list(_spans(values(encoded.dictionary)))
     table = np.array([*known, ("NaT", "NaT")], "datetime64[us]").reshape(-1, 2)
     rows = pc.fill_null(encoded.indices, len(known)).to_numpy(zero_copy_only=False)
     return table[rows, 0], table[rows, 1]
+
+
+def _instants(column: pa.Array) -> Instants:
+    """Through numpy: Python's dates end with the year 9999."""
+    return pc.cast(column, _MICROSECONDS, safe=False).to_numpy(zero_copy_only=False).astype("datetime64[us]")
 
 
 def _spans(found: Sequence[Any]) -> Iterator[tuple[np.datetime64, np.datetime64]]:

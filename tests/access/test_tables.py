@@ -253,6 +253,40 @@ def test_broken_rows_are_told_by_name_and_spare_the_others(tmp_path: Path) -> No
     assert [scene.id for scene, _ in found if scene is not None] == ["scene-0", "scene-2"]  # a null footprint is its bbox
 
 
+def broken_text() -> pa.Array:
+    """Parquet does not check that its texts are UTF-8."""
+    data = pa.array([b"fine", b"\xff\xfe", b"2024-06-01"])
+    return pa.Array.from_buffers(pa.string(), 3, data.buffers())
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"id": broken_text()}, ["fine", "\ufffd\ufffd", "2024-06-01"]),
+        ({"title": broken_text()}, ["scene-0", "scene-1", "scene-2"]),
+        ({"datetime": broken_text()}, ["bad-datetime", "bad-datetime", "scene-2"]),
+        ({"datetime": pa.array([2**62, 0, -(2**62)], pa.timestamp("us"))}, ["bad-datetime", "scene-1", "bad-datetime"]),
+        ({"datetime": pa.array([{"year": 2024}] * 3)}, ["bad-datetime"] * 3),
+        ({"geometry": pa.array([shapely.to_wkb(shapely.Point(x, 0)) for x in (np.inf, np.nan, 1e30)])}, ["bad-geometry"] * 3),
+        ({"geometry": pa.nulls(3)}, ["scene-0", "scene-1", "scene-2"]),
+        ({"bbox": pa.array([[np.nan] * 4, [1.0], None])}, ["scene-0", "scene-1", "scene-2"]),
+        ({"bbox": pa.array([{"xmin": "a", "ymin": "b", "xmax": "c", "ymax": "d"}] * 3)}, ["scene-0", "scene-1", "scene-2"]),
+        ({"assets": pa.array([1, 2, 3])}, ["scene-0", "scene-1", "scene-2"]),
+        ({"properties": pa.array(["{", "[]", '{"a":' * 500])}, ["scene-0", "scene-1", "scene-2"]),
+        ({"id": pa.array([{"a": 1}] * 3)}, ["bad-id"] * 3),
+    ],
+)
+def test_no_row_stops_the_others(tmp_path: Path, changes: dict[str, Any], outcome: list[str]) -> None:
+    path = written(tmp_path / "t.parquet", table(3, **changes))
+    always = Interval(start=datetime(1900, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC))
+    everywhere = Box(west=-180, south=-90, east=180, north=90)
+    for asked in (question(path), question(path, bbox=everywhere)):
+        found = [scene_of(item, asked) for item in items(asked)]
+        assert [scene.id if scene else failures[0].reason for scene, failures in found] == outcome
+    found = [scene_of(item, asked) for item in items(question(path, dates=always))]
+    assert [scene.id for scene, _ in found if scene] == [name for name in outcome if not name.startswith("bad-")]
+
+
 # --- what is not there ---------------------------------------------------------------------------------------------------------------
 
 
