@@ -76,6 +76,7 @@ def hidden(found: set[str], workspace: str, *texts: str) -> bool:
     return not [text for text in found if any(text in told for told in texts) or places_with(text, workspace)]
 
 
+@pytest.mark.slow
 def test_tokens_that_end_in_the_middle_of_a_build(
     archive: Archive,
     emulator: Azurite,
@@ -190,6 +191,7 @@ def aws(s3: Proxy, **more: Any) -> dict[str, Any]:
     return {"provider": "aws", "endpoint": s3.url, "region": "us-east-1", "requester_pays": True, **keys, **more}
 
 
+@pytest.mark.slow
 def test_a_signed_build_that_agrees_to_pay(archive: Archive, s3: Proxy, workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stored(archive, s3, "signed")
     with signatures_checked(s3) as keys:
@@ -203,6 +205,7 @@ def test_a_signed_build_that_agrees_to_pay(archive: Archive, s3: Proxy, workspac
     assert hidden({keys["SecretAccessKey"]}, workspace)
 
 
+@pytest.mark.slow
 def test_a_wrong_key_ends_with_3_and_a_remedy_and_is_not_tried_again(
     archive: Archive, s3: Proxy, workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +223,7 @@ def test_a_wrong_key_ends_with_3_and_a_remedy_and_is_not_tried_again(
     assert hidden({SECRET}, workspace, told)
 
 
+@pytest.mark.slow
 def test_a_public_prefix_is_read_without_keys(archive: Archive, s3: Proxy, workspace: str) -> None:
     """The policy of the bucket opens one prefix for everybody; the other one stays shut."""
     rules = [
