@@ -86,26 +86,26 @@ class CatalogSpec(Section):
 
 
 class TableSpec(OneOf):
-    """A GeoParquet or Parquet index, or a callable that gives an Arrow table."""
+    """A GeoParquet or Parquet index, or a callable that gives Arrow data."""
 
     one_of = ("uri", "object")
 
     uri: Place | None = None
-    """Path or URL (`s3://`, `gs://`, `az://`, `https://`) of the table."""
+    """File, directory or glob: a path, `s3://`, `gs://`, `az://`, or one file behind `https://`."""
     object: Importable | None = None
-    """`pkg.module:callable` that gives an Arrow table or stream."""
+    """`pkg.module:callable` that gives a DuckDB relation, a Polars or GeoPandas frame, a pyarrow table, reader or dataset."""
     params: Json | None = None
     """Arguments of `object`."""
     column_map: dict[Text, Text] | None = None
     """Column of the table -> column of the collection, e.g. `{geom: geometry}`."""
     href_column: Text | None = None
-    """Column that holds the file's address."""
+    """Column that holds the address of a row's one file; `band_index_map` says which bands are in it."""
     url_rewrite: dict[Text, Text] | None = None
     """Prefix of an address -> prefix that takes its place."""
     data_source: Text | None = None
-    """What the rows are, e.g. `sentinel-2-l2a`."""
+    """What the rows are: a dataset of the built-in catalog, which says what the bands are, or any label."""
     enrich: Flag = True
-    """Read the headers of the files."""
+    """Read the headers of the files; false: scenes and addresses alone."""
 
 
 class CollectionSource(Section):
