@@ -83,6 +83,8 @@ class Service:
     title: str = ""
     conforms_to: tuple[str, ...] = ()
     skills: Skills = ABLE
+    counts: bool = True
+    """Whether `numberMatched` is to be believed."""
     refused: bool = False
     """The filter, in this search."""
 
@@ -147,9 +149,8 @@ def open_service(web: Web, url: str, effort: Effort) -> Service:
     method = "GET" if methods and "POST" not in methods else effort.method
     conforms_to = tuple(client.get_conforms_to())
     skills = skills_of(conforms_to, ignores_filter=effort.ignores_filter, query_knows=effort.query_knows)
-    return Service(
-        web, web.own(href, "the search link"), method, io.requests, title=client.title or client.id, conforms_to=conforms_to, skills=skills
-    )
+    place, title = web.own(href, "the search link"), client.title or client.id
+    return Service(web, place, method, io.requests, title, conforms_to, skills, effort.counts)
 
 
 def _boxes(question: Question, shard: Shard) -> tuple[Box | None, ...]:
@@ -250,7 +251,7 @@ class _Walk:
         items = _features(answer.document, ask.what)
         page = Page(
             items=items,
-            matched=_matched(answer.document),
+            matched=_matched(answer.document) if self.service.counts else None,
             bytes=answer.bytes,
             requests=answer.requests + self.service.requests,
             duplicates=self._take(items),

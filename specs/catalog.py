@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any, cast
@@ -42,6 +43,12 @@ class Dataset:
     """`supported`, or why it cannot be built."""
     max_page_size: int | None = None
     """Items per page that the provider is known to give without errors."""
+    counts: bool = True
+    """False: a `numberMatched` of the provider is missing or an estimate, and says nothing about what a search must bring."""
+    former_collections: tuple[str, ...] = ()
+    """Ids that the provider had for the collection before: a spec that names one means this dataset."""
+    refused_assets: tuple[tuple[str, str], ...] = ()
+    """Pattern of asset keys, and why no band can be one of them."""
     ignores_filter: bool = False
     """The provider takes `filter` and does not heed it."""
     query_knows: tuple[str, ...] | None = None
@@ -73,6 +80,10 @@ class Dataset:
     href_column: str | None = None
     verified: str | None = None
     """How the entry was checked."""
+
+    def refusal(self, asset: str) -> str:
+        """Why no band can be this asset; empty where one can."""
+        return next((why for pattern, why in self.refused_assets if fnmatchcase(asset, pattern)), "")
 
     @property
     def supported(self) -> bool:
@@ -116,7 +127,7 @@ def match(url: str, collection: str) -> Dataset | None:
     """The dataset that this API and collection are, so that `stac:` and `dataset:` ask the same question."""
     url = url.rstrip("/")
     every = (one for name in _providers() if url in _text(name) for one in _datasets_of(name))
-    return next((one for one in every if one.url == url and one.collection == collection), None)
+    return next((one for one in every if one.url == url and collection in (one.collection, *one.former_collections)), None)
 
 
 @cache
@@ -148,6 +159,8 @@ def _entries(provider: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any
             "provider": provider["title"],
             "url": provider.get("url"),
             "max_page_size": provider.get("max_page_size"),
+            "counts": provider.get("counts", True),
+            "refused_assets": tuple(provider.get("refused_assets", {}).items()),
             "ignores_filter": provider.get("ignores_filter", False),
             "query_knows": tuple(provider["query_knows"]) if "query_knows" in provider else None,
             "notes": tuple(provider.get("notes", ())),

@@ -39,6 +39,8 @@ class Effort:
     max_page_size: int | None = None
     """The provider's limit (dataset catalog)."""
     method: Literal["POST", "GET"] = "POST"
+    counts: bool = True
+    """Whether the provider's `numberMatched` is exact (dataset catalog)."""
     ignores_filter: bool = False
     """The provider takes `filter` and does not heed it (dataset catalog)."""
     query_knows: tuple[str, ...] | None = None

@@ -57,6 +57,7 @@ def effort(spec: CollectionSpec) -> Effort:
         force=build.force,
         page_size=stac.page_size if stac else None,
         max_page_size=entry.max_page_size if entry else None,
+        counts=entry.counts if entry else True,
         ignores_filter=entry.ignores_filter if entry else False,
         query_knows=entry.query_knows if entry else None,
         method=stac.method if stac else "POST",
@@ -88,9 +89,20 @@ def _unexecutable_question(spec: CollectionSpec) -> Iterator[Problem]:
     if spec.table is not None:
         yield from _unmapped(spec, spec.table)
     entry = catalog.find(spec.dataset) if spec.dataset else None
+    yield from _refused_assets(spec)
     if entry is not None and not entry.supported:
         message = f"{entry.id} cannot be built: {entry.status}"
         yield Problem(path="dataset", value=entry.id, message=message, remedy="see `rasterloom datasets list` for others")
+
+
+def _refused_assets(spec: CollectionSpec) -> Iterator[Problem]:
+    """Assets that the provider is known to keep in another format: not one of their files could be read."""
+    entry = _entry(spec)
+    for code, asset in (spec.band_map or {}).items() if entry else ():
+        if entry and (why := entry.refusal(asset)):
+            near = next((known for known, band in entry.bands.items() if band.asset == asset.partition("-")[0]), None)
+            remedy = f"write {code}: {entry.bands[near].asset}" if near else "map the band to a GeoTIFF asset"
+            yield Problem(path=f"band_map.{code}", value=asset, message=f"{asset} cannot be a band: {why}", remedy=remedy)
 
 
 def _unmapped(spec: CollectionSpec, table: TableSpec) -> Iterator[Problem]:

@@ -28,6 +28,8 @@ def source_of(spec: CollectionSpec, entry: catalog.Dataset | None) -> Source:
     url, collection = (spec.stac.url, spec.stac.collection) if spec.stac else (entry and entry.url, entry and entry.collection)
     if not url or not collection:
         raise SpecError("the spec names no source", remedy="use `dataset`, `stac`, `catalog`, `table` or `collection`")
+    if entry is not None and entry.collection and collection in entry.former_collections:
+        collection = entry.collection
     return StacSource(url=landing_page(url), collection=collection)
 
 
