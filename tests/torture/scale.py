@@ -6,6 +6,8 @@ import os
 
 FULL = os.environ.get("TORTURE") == "full"
 
+SECONDS = float(os.environ.get("TORTURE_SECONDS", "inf"))
+"""After so many, tortures that go on end with what they have done by then, and say how much that is."""
 SEEDS = 10_000 if FULL else 2_000
 INSTANTS = 1_000 if FULL else 100
 OBJECT_STORE_INSTANTS = 100 if FULL else 20
