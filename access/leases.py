@@ -16,8 +16,9 @@ SHARE = 0.8
 """Of its life after which a credential is asked for again."""
 SHORTEST = 1.0
 """Seconds that one is used at least, whatever the clocks of both sides say: a wrong clock must not turn each read into a request."""
-_PAUSE = 10.0
-"""Seconds until the next try, where a new one could not be had and the old one still works."""
+PAUSE = 10.0
+"""Seconds until the next try where a new one could not be had and the old one still works, and between two that follow refusals: files
+that are refused with any token must not turn into as many requests for tokens."""
 _numbers = itertools.count(1)
 
 
@@ -53,6 +54,7 @@ class Renewing:
         self._fetch = fetch
         self._lock = threading.Lock()
         self._lease: Lease | None = None
+        self._dropped_at = -PAUSE
 
     def current(self) -> Lease:
         """Raises what `fetch` raises: `AccessDenied`, and `Unavailable` where no lease is left that still works."""
@@ -72,13 +74,14 @@ class Renewing:
             now = time.time()
             if last is None or now >= last.ends:
                 raise
-            return replace(last, renew_at=min(now + _PAUSE, last.ends))
+            return replace(last, renew_at=min(now + PAUSE, last.ends))
 
     def drop(self, number: int) -> None:
         """The lease of this number was refused: ask for another one, unless that was done already."""
         with self._lock:
-            if self._lease is not None and self._lease.number == number:
-                self._lease = None
+            now = time.monotonic()
+            if self._lease is not None and self._lease.number == number and now - self._dropped_at >= PAUSE:
+                self._lease, self._dropped_at = None, now
 
 
 class Leases:

@@ -279,7 +279,11 @@ class Stores:
         )
 
     def _azure(self, place: Place, grant: Grant) -> ObjectStore:
-        config: Any = {"account_name": place.host} | ({"endpoint": place.endpoint} if place.endpoint else {}) | grant.config
+        endpoint = place.endpoint
+        if self._auth.provider != "azure":
+            # an endpoint of the environment is that of the user's own account, and would be sent the tokens of others
+            endpoint = endpoint or f"https://{place.host}{BLOB_HOST}"
+        config: Any = {"account_name": place.host, **({"endpoint": endpoint} if endpoint else {}), **grant.config}
         return AzureStore(
             place.container,
             config=config,

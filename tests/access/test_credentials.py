@@ -104,6 +104,36 @@ def test_a_second_refusal_counts(blobs: BlobServer, tokens: TokenServer) -> None
     assert not [text for text in tokens.signatures if text in told]
 
 
+def test_files_that_are_always_refused_ask_for_two_tokens_and_no_more(blobs: BlobServer, tokens: TokenServer) -> None:
+    tokens.life, tokens.said_life = -60.0, 3600.0
+    made, href = planetary(blobs, tokens), f"{blobs.url}/acct/c/a%20b.tif"
+    for _ in range(5):
+        with pytest.raises(obstore.exceptions.PermissionDeniedError):
+            read(made.locate(href), made)
+    assert len(tokens.tokens) <= 2
+
+
+def test_a_token_that_replaced_another_is_renewed_too(blobs: BlobServer, tokens: TokenServer) -> None:
+    """The store was made for the first token, and it is the second one that is refused."""
+    tokens.life = 1.5
+    made, href = planetary(blobs, tokens), f"{blobs.url}/acct/c/a%20b.tif"
+    assert read(made.locate(href), made) == b"data"
+    tokens.life, tokens.said_life = -60.0, 3600.0
+    while len(tokens.tokens) < 2:
+        located = made.locate(href)
+        time.sleep(0.02)
+    tokens.life = 3600.0
+    assert read(located, made) == b"data"
+    assert len(tokens.tokens) == 3
+
+
+def test_an_endpoint_of_the_environment_sees_no_token_of_theirs(monkeypatch: pytest.MonkeyPatch, tokens: TokenServer) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1/mine")
+    made = opened("planetary_computer", endpoint=f"{tokens.url}/token")
+    store = made.locate("https://acct.blob.core.windows.net/c/x.tif").store
+    assert store.config["endpoint"] == "https://acct.blob.core.windows.net"
+
+
 def test_a_container_that_is_not_theirs(blobs: BlobServer, tokens: TokenServer) -> None:
     made = planetary(blobs, tokens)
     with pytest.raises(AccessDenied, match="404"):
