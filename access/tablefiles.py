@@ -31,6 +31,8 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one request; pyarrow asks for more at once."""
 _MOST = 256 * 1024 * 1024
 """Bytes that may be asked for at once: a footer that claims more is not believed."""
+_MOST_FILES = 1_000_000
+"""Objects below a prefix that are listed."""
 _LOCAL = re.compile(r"(?![a-zA-Z][a-zA-Z0-9+.-]*://)|file://", re.IGNORECASE)
 _MAGIC = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]]*\]")
 
@@ -111,9 +113,13 @@ class Files:
         bucket, _, prefix = rest.partition("/")
         root = f"{scheme}://{bucket}"
         located = self._stores.locate(f"{root}/_")
-        with translated(f"list {base}"):
+        with translated(f"list {redact(base)}"):
+            found = 0
             for page in obstore.list(cast(ObjectStore, located.store), prefix.rstrip("/") or None):
                 self.meter.requests += 1
+                found += len(page)
+                if found > _MOST_FILES:
+                    raise SpecError(f"{redact(base)} holds more than {_MOST_FILES} objects", remedy="give a narrower prefix in table.uri")
                 yield from (f"{root}/{entry['path']}" for entry in page)
 
 
