@@ -23,7 +23,7 @@ from rasterloom.access.staging import items_ref, read_items
 from rasterloom.access.values import Asset, Scene
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import Unavailable
-from rasterloom.specs.question import Shard, StacSource
+from rasterloom.specs.question import CatalogSource, Shard, StacSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +65,20 @@ def forecast(job: Job, decision: Decision, *, secrets: Secrets = environment_sec
     look = _Look(job, secrets)
     shards = tuple(look.at(shard) for shard in job.plan.shards)
     gone = look.gone()
-    asked = -(-len(gone) // IDS_AT_ONCE) if decision.action in ("refresh", "extend") else 0
     pages, headers = (sum(counts) for counts in zip(*((shard.pages, shard.headers) for shard in shards), strict=True))
+    asked = _asked_by_id(job, len(gone), pages) if gone and decision.action in ("refresh", "extend") else 0
     return Forecast(shards=shards, gone=len(gone), pages=pages + asked, headers=headers)
+
+
+def _asked_by_id(job: Job, gone: int, pages: int) -> int:
+    """What it costs to ask the source for items that no search gave. A catalog is walked again, and extents leave nothing out then."""
+    match job.plan.question.source:
+        case StacSource():
+            return -(-gone // IDS_AT_ONCE)
+        case CatalogSource():
+            return -(-pages // len(job.plan.shards))
+        case _:
+            return 0
 
 
 _Files = tuple[str | None, tuple[Asset, ...]]

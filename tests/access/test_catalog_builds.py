@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from rasterloom.access.build import decide
+from rasterloom.access.build import Job, decide
 from rasterloom.access.collection import load
 from rasterloom.access.derive import derive
+from rasterloom.access.forecast import forecast
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
@@ -111,6 +112,29 @@ def test_an_item_that_answers_no_longer_leaves(world: World, tree: Tree) -> None
     serve(tree, world)
     made = world.run(world.job("run-2", closed=OPEN, source=source, query='{"eo:cloud_cover":{"lt":45}}'))
     assert sorted(load(made.uri).to_table(["id"])["id"].to_pylist()) == [f"scene-{number:03d}" for number in (0, 1, 3, 4)]
+
+
+def test_the_forecast_counts_documents(world: World, tree: Tree) -> None:
+    source = serve(tree, world)
+
+    def job(run_id: str) -> Job:
+        made = world.job(run_id, closed=OPEN, source=source)
+        return replace(made, plan=replace(made.plan, shards=(replace(made.plan.shards[0], dates=made.plan.question.dates),)))
+
+    def told(made: Job) -> tuple[int, int, int]:
+        found = forecast(made, decide(made.plan, open_workspace(made.workspace)))
+        world.requests()
+        return found.pages, found.headers, found.gone
+
+    assert told(job("run-1")) == (8, 12, 0)
+    world.run(job("run-1"))
+    assert world.requests() == (0, 8 + 12)
+    assert told(job("run-2")) == (8, 0, 0)
+    tree["s2/collection.json"]["links"].pop()
+    serve(tree, world)
+    assert told(job("run-3")) == (7 + 7, 0, 1)
+    world.run(job("run-3"))
+    assert world.requests() == (0, 7 + 7)
 
 
 def test_query_dates_and_area_are_applied_here(world: World, tree: Tree, tmp_path: Path) -> None:
