@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.stores import Located, Stores
 from rasterloom.access.transfer import Transfer
 from rasterloom.access.translate import error_of
+from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable
 from rasterloom.specs.effort import AuthRef, Effort
+from tests.access.world import World
 from tests.servers import RangeServer, Response, free_port
-from tests.tokens import BlobServer, DatedServer, Login, TokenServer
+from tests.tokens import BlobServer, DatedServer, Login, TokenServer, sas
 
 EFFORT = Effort(retries=1, timeout=30.0, allow_private_hosts=True)
 
@@ -286,6 +289,20 @@ def test_a_token_that_is_not_accepted_for_s3_keys(login: Login, monkeypatch: pyt
     assert "EDL-wrong-planted" not in str(caught.value)
 
 
+def test_a_build_through_a_login(world: World, login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is behind the bearer, and every one is redirected to where it really lies."""
+    monkeypatch.setenv("EARTHDATA_TOKEN", login.token)
+    login.elsewhere = world.files.url
+    for item in world.stac.items:
+        for asset in item["assets"].values():
+            asset["href"] = f"{login.url}/protected{asset['href'].removeprefix(world.files.url)}"
+    how = replace(EFFORT, auth=AuthRef(provider="earthdata", options=(("hosts", login.host),)), max_error_rate=0.0)
+    made = world.run(world.job("r1", effort=how))
+    assert made.rows == len(world.stac.items)
+    assert len(login.log) == len(world.files.log) == 2 * made.rows
+    assert not [request for request in world.files.log if "authorization" in request.headers]
+
+
 # --- AWS --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -387,12 +404,25 @@ def test_the_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (endpoint_of({}), endpoint_of({"endpoint": "http://spec"})) == ("http://s3", "http://spec")
 
 
+def test_a_workspace_in_a_bucket_knows_profiles(aws_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (aws_files / "credentials").write_text("[team]\naws_access_key_id = of-the-team\naws_secret_access_key = s\n")
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    with RangeServer({"/b/ws/x": b"data"}) as s3:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+        assert open_workspace("s3://b/ws").read("x") == b"data"
+        assert "Credential=of-the-team/" in s3.log[0].headers["authorization"]
+        monkeypatch.delenv("AWS_PROFILE")
+        assert open_workspace("s3://b/ws").read("x") == b"data", "a public bucket"
+        assert "authorization" not in s3.log[1].headers
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(AccessDenied, match="nobody"):
+        open_workspace("s3://b/ws")
+
+
 # --- Azure, Google ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_sas_of_the_spec_opens_its_account_alone(blobs: BlobServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.tokens import sas
-
     monkeypatch.setenv("MY_SAS", "?" + sas("acct", "c", blobs.key, life=60))
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "b3RoZXI=")
     made = opened("azure", account_name="acct", sas_key="${MY_SAS}", endpoint=f"{blobs.url}/acct")
