@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rasterloom.access import catalogs
 from rasterloom.access.extents import Reach
@@ -112,6 +115,57 @@ class Most(Server):
         response = self._files.respond(request)
         self._now -= 1
         return response
+
+
+class Shuffled(Server):
+    """Another server's files, each after a while of its own."""
+
+    def __init__(self, files: RangeServer, seed: int) -> None:
+        super().__init__()
+        self._files, self._random = files, random.Random(seed)
+
+    def respond(self, request: Request) -> Response:
+        self.stopping.wait(self._random.uniform(0, 0.01))
+        return self._files.respond(request)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_comes_first_decides_nothing(server: RangeServer, seed: int) -> None:
+    root_of(server, two_collections())
+    with Shuffled(server, seed) as shuffled:
+        pages = pages_of(f"{shuffled.url}/catalog.json")
+    assert ids_of(pages) == [f"i{number:05}" for number in range(25)] + ["b0", "b1", "b2"]
+
+
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@given(
+    links=st.lists(st.lists(st.integers(0, 15), max_size=6), min_size=1, max_size=8),
+    at_once=st.integers(1, 5),
+)
+def test_any_web_of_catalogs_is_walked_as_a_simple_walk_does(
+    tmp_path_factory: pytest.TempPathFactory, links: list[list[int]], at_once: int
+) -> None:
+    """Documents below `len(links)` are catalogs with those links, the others items; cycles, diamonds and links to oneself are common."""
+    is_catalog = {number: number < len(links) for number in range(16)}
+    documents = {
+        f"{number}/x.json": catalog(f"c{number}", *(link("child" if is_catalog[to] else "item", f"../{to}/x.json") for to in links[number]))
+        if is_catalog[number]
+        else item(f"i{number}")
+        for number in range(16)
+    }
+    root = tmp_path_factory.mktemp("web")
+    written(documents, root)
+    expected: list[str] = []
+    seen, left = {0}, [0]
+    while left:
+        here = left.pop()
+        if not is_catalog[here]:
+            expected.append(f"i{here}")
+            continue
+        new = [to for to in dict.fromkeys(links[here]) if to not in seen]
+        seen.update(new)
+        left.extend(reversed(new))
+    assert ids_of(pages_of(root / "0/x.json", effort=replace(EFFORT, max_concurrent=at_once))) == expected
 
 
 def test_one_collection_of_it_and_no_item_of_another_is_read(server: RangeServer) -> None:
