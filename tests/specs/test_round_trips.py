@@ -62,7 +62,13 @@ OTHERS = some(
     dates=DAYS | st.tuples(DAYS, DAYS).map(sorted) | DAYS.map(lambda day: f"{day}/..") | st.integers(1900, 2150) | st.just("2024-06"),
     query=st.dictionaries(TEXTS, CONDITIONS, min_size=1, max_size=3),
     dedupe=st.fixed_dictionaries({"key": st.lists(TEXTS, min_size=1, max_size=2)}, optional={"order_by": st.lists(TEXTS, max_size=2)}),
-    auth=st.just({"provider": "aws", "region": "eu-west-1", "requester_pays": True, "secret_access_key": "${secret.key}"}),
+    auth=st.sampled_from(
+        (
+            {"provider": "aws", "region": "eu-west-1", "requester_pays": True, "access_key_id": "${KEY}", "secret_access_key": "${secret.key}"},
+            {"provider": "earthdata", "endpoint": "https://data.example.org/s3credentials", "token": "${TOKEN}", "hosts": ["*.example.org"]},
+            {"provider": "custom", "custom": {"object": "pkg.keys:Keys", "params": {"vault": "${VAULT}"}}},
+        )
+    ),
     workspace=st.sampled_from(["work", "s3://bucket/prefix", "${HOME}/x"]),
     build=some(
         max_concurrent=st.integers(1, 1000),
