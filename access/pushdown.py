@@ -207,8 +207,8 @@ def _of_query(query: Mapping[str, Any]) -> Iterator[Leaf | None]:
 
 
 def _comparison(name: str, operator: str, value: Any) -> Compare | None:
-    """`in` and `contains` look into lists, which no comparison does."""
-    if operator not in _SIGNS or (isinstance(value, bool) and operator not in ("eq", "neq")):
+    """`in` and `contains` look into lists, and for `neq` values of two kinds differ, as for no comparison."""
+    if operator not in _SIGNS or operator == "neq" or (isinstance(value, bool) and operator != "eq"):
         return None
     try:
         return compared(_SIGNS[operator], name, literal(value))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rasterloom.access import stac
@@ -129,7 +129,9 @@ def test_a_provider_whose_query_knows_one_property_is_asked_for_no_other() -> No
     assert [to_text(part) for part in said.local] == ["platform = 'a'"]
 
 
-@pytest.mark.parametrize("query", [{"a": {"contains": "x"}}, {"a": {"in": ["x"]}}, {"made": {"gt": "2024-06-01"}}, {"a": {"lt": "b"}}])
+@pytest.mark.parametrize(
+    "query", [{"a": {"contains": "x"}}, {"a": {"in": ["x"]}}, {"a": {"neq": True}}, {"made": {"gt": "2024-06-01"}}, {"a": {"lt": "b"}}]
+)
 def test_a_query_that_no_filter_can_say_is_sent_as_it_is(query: dict[str, Any]) -> None:
     said = shared_out(asked("b < 3", query), ABLE, "POST")
     assert said.filter is None
@@ -214,6 +216,7 @@ PROPERTIES = st.fixed_dictionaries(
 )
 
 
+@example(parse_filter("n = 0"), {"n": {"neq": True}}, ABLE, {"n": 0})
 @given(filters(), QUERIES.filter(lambda query: query is None or all(_is_sound(rules) for rules in query.values())), SKILLS, PROPERTIES)
 def test_what_answers_is_never_kept_back(filter: Filter, query: Any, skills: Skills, properties: Mapping[str, Any]) -> None:
     whole = replace(asked("a = 1", query), filter=canonical_json(to_json(filter)))
