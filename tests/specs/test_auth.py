@@ -72,5 +72,5 @@ def test_a_wrong_section(section: dict[str, object], words: str) -> None:
 
 
 def test_half_of_a_login_is_no_valid_spec() -> None:
-    with pytest.raises(SpecError, match="auth.secret_access_key: secret_access_key stands without access_key_id"):
+    with pytest.raises(SpecError, match="secret_access_key stands without access_key_id"):
         effort(spec(auth={"provider": "aws", "secret_access_key": "${X}"}))

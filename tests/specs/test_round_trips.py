@@ -64,8 +64,19 @@ OTHERS = some(
     dedupe=st.fixed_dictionaries({"key": st.lists(TEXTS, min_size=1, max_size=2)}, optional={"order_by": st.lists(TEXTS, max_size=2)}),
     auth=st.sampled_from(
         (
-            {"provider": "aws", "region": "eu-west-1", "requester_pays": True, "access_key_id": "${KEY}", "secret_access_key": "${secret.key}"},
-            {"provider": "earthdata", "endpoint": "https://data.example.org/s3credentials", "token": "${TOKEN}", "hosts": ["*.example.org"]},
+            {
+                "provider": "aws",
+                "region": "eu-west-1",
+                "requester_pays": True,
+                "access_key_id": "${KEY}",
+                "secret_access_key": "${secret.key}",
+            },
+            {
+                "provider": "earthdata",
+                "endpoint": "https://data.example.org/s3credentials",
+                "token": "${TOKEN}",
+                "hosts": ["*.example.org"],
+            },
             {"provider": "custom", "custom": {"object": "pkg.keys:Keys", "params": {"vault": "${VAULT}"}}},
         )
     ),
