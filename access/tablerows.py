@@ -69,7 +69,7 @@ class Rows:
     def _properties(self, rows: pa.Table) -> list[Item]:
         whole = decoded(self._values(rows, "properties"))
         names = [name for name, column in self.layout.properties if column in rows.column_names]
-        columns = [self._values(rows, name) for name in names]
+        columns = [_codes(self._values(rows, name)) if name == "proj:epsg" else self._values(rows, name) for name in names]
         dates = {name: self._values(rows, name) for name in ("datetime", "start_datetime", "end_datetime") if name in self.layout.names}
         made = [dict(one) if isinstance(one, Mapping) else {} for one in whole]
         for properties, row in zip(made, zip(*columns, strict=True) if columns else ((),) * len(made), strict=True):
@@ -92,6 +92,11 @@ class Rows:
     def _links(self, rows: pa.Table) -> list[Any]:
         own = [] if self.base is None else [{"rel": "self", "href": self.base}]
         return [[*(links if isinstance(links, list) else ()), *own] for links in decoded(self._values(rows, "links"))]
+
+
+def _codes(found: Sequence[Any]) -> list[Any]:
+    """pandas makes 32613 a 32613.0 where another row has none."""
+    return [int(value) if isinstance(value, float) and value.is_integer() else value for value in found]
 
 
 def _tidied(item: Item) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -331,3 +332,60 @@ def test_json_of_the_references_of_a_table_build(tmp_path: Path, files: RangeSer
     (shard,) = job.plan.shards
     assert json.dumps(to_json(search_shard(job, shard)))
     assert not shard.closed
+
+
+def test_a_narrower_question_reads_the_table_and_no_header(tmp_path: Path, files: RangeServer) -> None:
+    """The table may have changed: its windows are never closed, so nothing is derived from what it gave before."""
+    path = written(tmp_path / "index.parquet", index(files))
+    run(tmp_path / "ws", spec(path), "run-1")
+    files.log.clear()
+    fewer = spec(path, dates=["2021-01-01", "2022-12-31"])
+    written(path, index(files).slice(2))
+    assert action(tmp_path / "ws", fewer) == "rebuild"
+    run(tmp_path / "ws", fewer, "run-2")
+    assert files.log == []
+    assert load("t", workspace=str(tmp_path / "ws")).to_table(["id"])["id"].to_pylist() == ["2"]
+
+
+STREAM = """
+import sys
+import pyarrow as pa
+from tests.access.tabled import items, question
+from rasterloom.specs.question import Band, Box
+bands = [Band(code=f"B{n}", asset=f"b{n}") for n in range(8)]
+found = items(question(sys.argv[1], bands=bands, bbox=Box(west=-81, south=-41, east=-79, north=0)))
+print(len(found), pa.default_memory_pool().max_memory())
+"""
+
+
+@pytest.mark.slow
+def test_a_large_row_group_is_streamed(tmp_path: Path, root: Path) -> None:
+    """400,000 rows in one row group are 195 MB of Arrow; a process that looks for some of them holds a small part of that."""
+    import subprocess
+    import sys
+
+    count = 400_000
+    number = pa.array(np.arange(count)).cast(pa.string())
+    asset = {f"b{n}": pa.compute.binary_join_element_wise("https://files.example.org", number, f"b{n}.tif", "/") for n in range(8)}
+    structs = [pa.StructArray.from_arrays([hrefs], ["href"]) for hrefs in asset.values()]
+    west, south = -120.0 + 2.0 * (np.arange(count) % 100), -40.0 + (np.arange(count) % 80)
+    shapes = shapely.box(west, south, west + 1, south + 1)
+    made = pa.table(
+        {
+            "id": number,
+            "geometry": pa.array(shapely.to_wkb(shapes)),
+            "bbox": edges(shapes),
+            "datetime": pa.array(np.full(count, "2024-06-01", "datetime64[us]")),
+            "assets": pa.StructArray.from_arrays(structs, list(asset)),
+        }
+    )
+    assert made.nbytes > 190_000_000
+    path = written(tmp_path / "t.parquet", made, row_group_size=count)
+    del made
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM, path], cwd=root, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows, most = map(int, done.stdout.split())
+    assert rows == 5000
+    assert most < 100_000_000, most

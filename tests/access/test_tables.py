@@ -202,6 +202,16 @@ def test_rows_without_an_id_get_one_that_stays(tmp_path: Path) -> None:
     assert {scene.id: scene.assets for scene in first} == {scene.id: scene.assets for scene in turned}
 
 
+def test_codes_that_pandas_made_floats(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.parquet", table(2, **{"proj:epsg": pa.array([32613.0, None])}))
+    assert [(scene.crs, scene.properties.get("proj:epsg")) for scene in scenes(question(path))] == [("EPSG:32613", 32613), (None, None)]
+
+
+def test_an_address_of_a_file(tmp_path: Path) -> None:
+    for uri in (f"file://{written(tmp_path / 'a.parquet')}", f"file://{tmp_path}", f"file://{tmp_path}/*.parquet"):
+        assert len(scenes(question(uri))) == 5
+
+
 def test_rows_of_one_id_are_counted_as_duplicates(tmp_path: Path) -> None:
     path = written(tmp_path / "t.parquet", pa.concat_tables([table(5), table(2)]))
     assert sum(page.duplicates for page in tabled.pages(question(path))) == 2
