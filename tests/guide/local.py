@@ -27,11 +27,11 @@ PLATFORMS = {"landsat-sacramento": "LANDSAT_8"}
 
 
 @cache
-def tiff(samples: int) -> bytes:
+def tiff(samples: int, *, west: float = 500_000, north: float = 4_200_000) -> bytes:
     """A small tiled GeoTIFF of so many bands; band n holds n + 1 everywhere."""
     profile: dict[str, Any] = {"driver": "GTiff", "tiled": True, "blockxsize": 16, "blockysize": 16, "dtype": "int16", "crs": "EPSG:32610"}
     with MemoryFile() as memory:
-        with memory.open(width=32, height=32, count=samples, transform=from_origin(500_000, 4_200_000, 10, 10), **profile) as file:
+        with memory.open(width=32, height=32, count=samples, transform=from_origin(west, north, 10, 10), **profile) as file:
             file.write(np.broadcast_to(np.arange(1, samples + 1, dtype=np.int16)[:, None, None], (samples, 32, 32)))
         return memory.read()
 

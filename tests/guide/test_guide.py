@@ -12,10 +12,12 @@ from prefect.testing.utilities import prefect_test_harness
 
 import rasterloom as rl
 from rasterloom.flows.progress import Progress
+from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.tasks.settings import local_settings
-from tests.guide.local import SPECS, at_a_folder, at_a_server, at_a_table, at_an_index, example
+from tests.guide.local import SPECS, at_a_folder, at_a_server, at_a_table, at_an_index, example, tiff
 from tests.servers import RangeServer, StacServer
+from tests.tokens import BlobServer, TokenServer
 
 AT_SERVERS = ("sf-bay", "madrid", "landsat", "naip", "filtered", "large-area", "planetary-computer")
 ELSEWHERE = ("narrower", "team", "table", "embeddings", "embeddings-query", "static-catalog")
@@ -66,6 +68,29 @@ def test_an_api_is_searched(name: str, files: RangeServer, stac: StacServer, tmp
     for band in collection.bands:
         assert pc.all(collection.to_table([f"{band}_metadata"])[f"{band}_metadata"].is_valid()).as_py()
     assert run(spec, tmp_path / "ws")[1].header_requests == 0
+
+
+@pytest.mark.slow
+def test_an_authenticated_build_and_read(stac: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the Planetary Computer with its own `auth`, but for the address of the token service; the blobs check signatures."""
+    asked, key = example("planetary-computer"), "planted-subscription-key"
+    monkeypatch.setenv("PC_SDK_SUBSCRIPTION_KEY", key)
+    with BlobServer({}) as blobs, TokenServer(blobs.key, "acct") as tokens:
+        tokens.subscription = key
+        spec = at_a_server(asked, blobs, stac)
+        blobs.files = {f"/acct/scenes{path}": tiff(1, west=552_500, north=4_184_000) for path in blobs.files}
+        for asset in (asset for item in stac.items for asset in item["assets"].values()):
+            asset["href"] = asset["href"].replace(blobs.url, f"{blobs.url}/acct/scenes")
+        assert asked.auth is not None
+        auth = asked.auth.model_dump(exclude_none=True) | {"endpoint": f"{tokens.url}/token", "hosts": [blobs.host]}
+        collection, told = run(spec_from(spec.model_dump(mode="json", exclude_none=True) | {"auth": auth}), tmp_path / "ws")
+        assert (ids(collection), told.failures) == (["cloudy", "scene-0", "scene-1"], 0)
+        pixels = collection.get_numpy((-122.401, 37.7995, -122.4005, 37.8), ["B08"])
+        assert pixels.shape[0] == 3
+        assert len(tokens.tokens) == 1
+        assert blobs.refused == 0
+    hrefs = [asset["href"] for row in collection.to_table(["assets"]).to_pylist() for asset in row["assets"].values()]
+    assert not [href for href in hrefs if "?" in href]
 
 
 @pytest.mark.slow
