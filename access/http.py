@@ -12,12 +12,12 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import numpy as np
 import requests
-from requests.adapters import HTTPAdapter
 
 from rasterloom.access.governor import Ticket
 from rasterloom.access.hosts import DEADLINE, LONGEST_WAIT, PROCESS_GATES, Gates, backoff_seconds, retry_after_seconds
 from rasterloom.access.redact import redact
 from rasterloom.access.translate import Fault, Kind, error_of, fault_of_status, raised, shorten
+from rasterloom.access.watched import WatchedAdapter
 from rasterloom.errors import RasterloomError, SpecError, Unavailable, Unreadable
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 30.0
@@ -29,6 +29,8 @@ MOST_REDIRECTS = 5
 SEARCHES = 8
 """Searches at once that a busy service is thought to have got from us."""
 _CHUNK = 1 << 16
+_ENCODINGS = ("gzip", "deflate")
+"""At most a thousand times larger when decoded: a piece of such a body fits into memory, of others it may not."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -120,11 +122,13 @@ class Web:
         self.deadline = deadline
         self.gate = gates.of(urlsplit(url).netloc.rpartition("@")[2])
         self.session = requests.Session()
-        self.session.mount("http://", HTTPAdapter(max_retries=0))
-        self.session.mount("https://", HTTPAdapter(max_retries=0))
+        self._transport = WatchedAdapter()
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, self._transport)
         # without an auth of its own a session takes the one of ~/.netrc and overwrites our Authorization with it
         self.session.auth = _leave_alone
-        self.session.headers.update({"User-Agent": "rasterloom", "Accept": "application/geo+json, application/json", **headers})
+        accepted = {"Accept": "application/geo+json, application/json", "Accept-Encoding": ", ".join(_ENCODINGS)}
+        self.session.headers.update({"User-Agent": "rasterloom", **accepted, **headers})
 
     def own(self, url: str, what: str) -> str:
         """`url` if it is of this origin. A mere downgrade to http of the same host is lifted again: proxies cause it.
@@ -194,16 +198,19 @@ class Web:
             self._again(error, pause, spent)
 
     def _send(self, ask: Ask, url: str, spent: _Spending) -> tuple[int, Mapping[str, str], bytes]:
-        with self.session.request(
-            ask.method,
-            url,
-            json=ask.body if ask.method == "POST" else None,
-            params=ask.body if ask.method == "GET" else None,
-            headers={name: value for name, value in ask.headers if name.lower() not in ("host", "authorization", "cookie")},
-            timeout=(min(CONNECT_TIMEOUT, self.timeout), self.timeout),
-            stream=True,
-            allow_redirects=False,
-        ) as response:
+        with (
+            self._transport.within(spent.left),
+            self.session.request(
+                ask.method,
+                url,
+                json=ask.body if ask.method == "POST" else None,
+                params=ask.body if ask.method == "GET" else None,
+                headers={name: value for name, value in ask.headers if name.lower() not in ("host", "authorization", "cookie")},
+                timeout=(min(CONNECT_TIMEOUT, self.timeout), self.timeout),
+                stream=True,
+                allow_redirects=False,
+            ) as response,
+        ):
             return response.status_code, response.headers, _body(response, ask.what, spent)
 
     def _entered(self, spent: _Spending) -> Ticket:
@@ -240,8 +247,13 @@ class _Spending:
         self.started = time.monotonic()
 
     @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return max(0.0, self.deadline - (time.monotonic() - self.started - self.waited))
+
+    @property
     def over(self) -> bool:
-        return self.waited > LONGEST_WAIT or time.monotonic() - self.started - self.waited > self.deadline
+        return self.waited > LONGEST_WAIT or self.left == 0
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -250,6 +262,9 @@ def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def _body(response: requests.Response, what: str, spent: _Spending) -> bytes:
     """The body, read in a stream so that neither its size nor its slowness is the server's choice."""
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in (*_ENCODINGS, "identity"):
+        raise Unreadable(f"{what} is encoded as {encoding}", reason="bad-encoding", remedy="look for a proxy between here and the server")
     parts: list[bytes] = []
     total = 0
     for part in response.iter_content(_CHUNK):

@@ -74,7 +74,8 @@ class Response:
     pause: float = 0.0
     """Seconds before anything is sent."""
     drip: float = 0.0
-    """Seconds between two bytes of head and body."""
+    """Seconds between two bytes of head and body, but for the first `drip_after`."""
+    drip_after: int = 0
 
 
 class _TCPServer(socketserver.ThreadingTCPServer):
@@ -130,7 +131,8 @@ class _Connection(socketserver.StreamRequestHandler):
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         whole = head if request.method == "HEAD" else head + sent
         if response.drip:
-            return self._dripped(whole, response.drip)
+            self.wfile.write(whole[: response.drip_after])
+            return self._dripped(whole[response.drip_after :], response.drip)
         self.wfile.write(whole)
         self.wfile.flush()
         return response.cut_after is None
@@ -242,12 +244,12 @@ class Html(Fault):
 class Body(Fault):
     """Another body behind the same headers: short, empty, or replaced, with an honest Content-Length."""
 
-    def __init__(self, change: Callable[[bytes], bytes], *, times: int | None = None) -> None:
+    def __init__(self, change: Callable[[bytes], bytes], *, headers: Mapping[str, str] | None = None, times: int | None = None) -> None:
         super().__init__(times=times)
-        self.change = change
+        self.change, self.headers = change, headers or {}
 
     def apply(self, request: Request, good: Response) -> Response:
-        return Response(good.status, self.change(good.body), good.headers)
+        return Response(good.status, self.change(good.body), {**good.headers, **self.headers})
 
 
 class Cut(Fault):
@@ -273,14 +275,14 @@ class Hang(Fault):
 
 
 class Drip(Fault):
-    """Byte by byte, with so many seconds between two: no single wait is long."""
+    """Byte by byte, with so many seconds between two: no single wait is long. The first `after` bytes come at once."""
 
-    def __init__(self, seconds: float, *, times: int | None = None) -> None:
+    def __init__(self, seconds: float, *, after: int = 0, times: int | None = None) -> None:
         super().__init__(times=times)
-        self.seconds = seconds
+        self.seconds, self.after = seconds, after
 
     def apply(self, request: Request, good: Response) -> Response:
-        return Response(good.status, good.body, good.headers, drip=self.seconds)
+        return Response(good.status, good.body, good.headers, drip=self.seconds, drip_after=self.after)
 
 
 class Gzip(Fault):

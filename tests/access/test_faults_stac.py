@@ -87,14 +87,14 @@ def newest_wins(world: World) -> None:
 
 
 class Encoded(Fault):
-    """A body that is said to be gzip."""
+    """A body that is said to be encoded."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, encoding: str = "gzip") -> None:
         super().__init__()
-        self.data = data
+        self.data, self.encoding = data, encoding
 
     def apply(self, request: Request, good: Response) -> Response:
-        return Response(200, self.data, {"Content-Encoding": "gzip", "Content-Type": "application/geo+json"})
+        return Response(200, self.data, {"Content-Encoding": self.encoding, "Content-Type": "application/geo+json"})
 
 
 class Before(Fault):
@@ -218,6 +218,7 @@ CASES = [
     Case(
         "redirect to another host", search(lambda: Redirect("http://127.0.0.1:9/search")), Aborted(Unreadable, "foreign-host"), requests=2
     ),
+    Case("an encoding that was not asked for", search(lambda: Encoded(b"x", "zstd")), Aborted(Unreadable, "bad-encoding"), requests=2),
     Case("redirect without end", search(lambda: Redirect("/search")), Aborted(Unreadable, "redirect-loop"), requests=7),
     # --- documents
     Case("empty body", body(b""), Aborted(Unreadable, "not-json"), requests=3),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from rasterloom.access.hosts import backoff_seconds, retry_after_seconds
-from rasterloom.access.http import depth_of, origin_of
+from rasterloom.access.http import Ask, Web, depth_of, origin_of
 from rasterloom.access.pages import Page
 from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.stac import search
@@ -21,7 +23,7 @@ from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavaila
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Box, Interval
 from tests.access.questions import box, day, item, many, question, shard
-from tests.servers import Cut, Gzip, Hang, Html, RangeServer, Redirect, StacServer, Status, free_port
+from tests.servers import Body, Cut, Drip, Gzip, Hang, Html, RangeServer, Redirect, StacServer, Status, free_port
 
 EFFORT = Effort(page_size=10, timeout=5)
 
@@ -324,6 +326,31 @@ def test_a_server_that_says_nothing(server: StacServer) -> None:
     error = error_of(server, replace(EFFORT, timeout=0.3, retries=1))
     assert isinstance(error, Unavailable)
     assert time.monotonic() - before < 5
+
+
+@pytest.mark.parametrize("after", [0, 400], ids=["head", "body"])
+def test_a_server_that_drips_is_given_up_at_the_deadline(server: StacServer, after: int) -> None:
+    """No wait on the socket is long, the whole answer would be."""
+    server.faults["/"] = Drip(0.02, after=after)
+    web = Web(server.url, headers={}, retries=0, timeout=20, deadline=0.5)
+    with pytest.raises(Unavailable):
+        web.json(Ask(url=server.url))
+    assert len(server.log) == 1
+
+
+def test_a_compressed_page_takes_bounded_memory(server: StacServer) -> None:
+    """A GiB in one MB: decoding stops where the page is too large."""
+    bomb = gzip.compress(bytes(16 << 20)) * 64
+    server.faults["/"] = Body(lambda _: bomb, headers={"Content-Encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable) as caught:
+            Web(server.url, headers={}, retries=0).json(Ask(url=server.url))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.reason == "too-large"
+    assert peak < 400 << 20
 
 
 def test_nobody_there() -> None:
