@@ -29,6 +29,7 @@ from tests.access.tabled import columns, geo
 from tests.access.trees import tree, written
 from tests.access.world import JUNE, World, cog
 from tests.servers import Body, Hang, Html, RangeServer, StacServer, Status, free_port
+from tests.torture.objects import BUCKET, moto
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -297,6 +298,23 @@ def test_a_store_that_overwrites_is_refused(tmp_path: Path) -> None:
     (line,) = tries.take()
     assert (line.check, line.exit_code, "overwrites" in line.result) == ("export", 2, True)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_a_workspace_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real S3 API: files are made only once, none is left, and a bucket that is not there is said before a build."""
+    with moto() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "tester")
+        place = open_workspace(f"s3://{BUCKET}/prefix")
+        tries = Tries(limit=120)
+        check_writable(tries, "workspace", place)
+        check_writable(tries, "workspace", open_workspace(f"s3://{BUCKET}-of-nobody/prefix"))
+        good, gone = tries.take()
+        assert (good.state, gone.state, gone.exit_code in (2, 3, 4)) == ("ok", "failed", True)
+        assert list(place.list("")) == []
 
 
 def test_every_reference_is_a_line_of_its_own_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
