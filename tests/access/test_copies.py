@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ from rasterloom.specs.identity import fingerprint
 from rasterloom.specs.question import Band, Box, CopySource, Interval, Plan, Shard, TableSource
 from tests.access.world import BANDS, JULY, JUNE, NOW, World
 from tests.servers import RangeServer, StacServer
+from tests.torture import objects
 
 ALWAYS = Interval(start=None, end=None)
 OFFLINE = Effort(retries=0)
@@ -494,6 +495,24 @@ def test_scenes_over_the_antimeridian_and_beyond_180(world: World) -> None:
     made = load(copied(world, bbox=Box(west=179, south=44, east=-179, north=46)).uri)
     assert [row["id"] for row in rows(made, ["id"])] == ["scene-000", "scene-001", "scene-002"]
     assert world.requests() == (0, 0)
+
+
+@pytest.mark.slow
+def test_in_a_bucket_and_out_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workspace, export and source behind a real S3 API; the archive is asked for nothing."""
+    with objects.moto() as url:
+        for name, value in {"ENDPOINT_URL": url, "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y", "REGION": "us-east-1"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        remote = World(world.stac, world.files, cast(Path, f"s3://{objects.BUCKET}/ws"))
+        made = load(remote.run(remote.job("run-1")).uri)
+        export = made.export(f"s3://{objects.BUCKET}/shared/s2")
+        world.requests()
+        assert rows(load(copied(remote).uri)) == rows(made)
+        assert action(remote, copy_of(remote)) == "reuse"
+        assert rows(load(copied(remote, "copy-2", uri=export, name="of-export").uri)) == rows(made)
+        assert action(remote, copy_of(remote, export, name="of-export")) == "reuse"
+        assert rows(load(copied(world, "copy-3", uri=f"s3://{objects.BUCKET}/ws/s2").uri)) == rows(made)
+        assert world.requests() == (0, 0)
 
 
 def test_a_copy_leaves_no_scene_of_the_source_behind(world: World, source: Collection) -> None:
