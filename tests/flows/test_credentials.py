@@ -23,7 +23,7 @@ from tests.flows.archive import Archive, opened
 from tests.flows.places import places_with
 from tests.servers import RangeServer
 from tests.tokens import Azurite, BlobServer, TokenServer, azurite
-from tests.torture.objects import BUCKET, Proxy, s3_server
+from tests.torture.objects import BUCKET, Proxy, moto
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -151,7 +151,7 @@ def test_a_reference_to_nothing_is_told_before_any_work(archive: Archive, worksp
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Proxy]:
-    with s3_server() as url, Proxy(url_behind=url) as made:
+    with moto() as url, Proxy(url_behind=url) as made:
         yield made
 
 
