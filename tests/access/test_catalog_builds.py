@@ -17,9 +17,10 @@ from rasterloom.access.forecast import forecast
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
-from rasterloom.specs.question import Band, CatalogSource
+from rasterloom.specs.filters import canonical_filter
+from rasterloom.specs.question import Band, Box, CatalogSource, Interval
 from tests.access.trees import Tree, catalog, collection, link
-from tests.access.world import JUNE, World, cog
+from tests.access.world import JULY, JUNE, World, cog
 
 
 @pytest.fixture
@@ -137,9 +138,18 @@ def test_the_forecast_counts_documents(world: World, tree: Tree) -> None:
     assert world.requests() == (0, 7 + 7)
 
 
-def test_query_dates_and_area_are_applied_here(world: World, tree: Tree, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"query": '{"eo:cloud_cover":{"gte":30}}'},
+        {"filter": canonical_filter("eo:cloud_cover >= 30 AND id LIKE 'scene-%'")},
+        {"bbox": Box(west=15.0525, south=45, east=15.06, north=45.15)},
+        {"dates": Interval(start=JULY, end=None)},
+    ],
+)
+def test_what_is_asked_is_judged_here(world: World, tree: Tree, tmp_path: Path, asked: dict[str, Any]) -> None:
     source = write(tree, tmp_path / "stac")
-    job = world.job("run-1", closed=OPEN, source=source, query='{"eo:cloud_cover":{"gte":30}}')
+    job = world.job("run-1", closed=OPEN, source=source, **asked)
     job = replace(job, plan=replace(job.plan, shards=(replace(job.plan.shards[0], dates=job.plan.question.dates),)))
     assert sorted(load(world.run(job).uri).to_table(["id"])["id"].to_pylist()) == ["scene-003", "scene-004", "scene-005"]
 

@@ -79,6 +79,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for number in range(6):
             made.add(number, JUNE + timedelta(days=10 * number))
         properties = [item["properties"] for item in stac.items]
+        properties[0] |= {
+            "instruments": ["msi"],
+            "many": [{"a": 1}, {"b": "x"}],
+            "large": 2**60,
+            "flag": True,
+            "nothing": None,
+            "empty": [],
+        }
         properties[1] |= {"s2:deep": {"a": 1, "b": [1.5, None]}, "updated": "2024-07-01T00:00:00Z", "only": "here"}
         properties[2] |= {"mixed": 1, "start_datetime": "2024-06-20T00:00:00Z", "end_datetime": "2024-06-25T00:00:00Z", "datetime": None}
         properties[3] |= {"mixed": "one", "month": 7}
