@@ -66,7 +66,13 @@ class Layout:
         """(property, column), whatever is left."""
         taken = {*MEMBERS, *DATES} if self.bbox else {*MEMBERS, *DATES} - {"bbox"}
         used = {self.bbox, self.footprints.column if self.footprints else None, *self.hrefs.values()}
+        used |= {f"{key}{ending}" for key in self._keys() for ending in ("_metadata", "_ext")}
         return tuple((name, column) for name, column in self.names.items() if name not in taken and column not in used)
+
+    def _keys(self) -> list[str]:
+        """Of the assets: beside them a collection, Rasteret's too, has tables of tiles that are no properties."""
+        kind = self.kind("assets")
+        return [field.name for field in kind] if kind is not None and pa.types.is_struct(kind) else []
 
     def kind(self, name: str) -> pa.DataType | None:
         column = self.names.get(name)

@@ -203,6 +203,19 @@ def test_a_callable_builds_and_is_read_again(tmp_path: Path, files: RangeServer,
     assert [request.path for request in files.log] == ["/cogs/2.tif"]
 
 
+def test_a_collection_is_a_table_too(tmp_path: Path, files: RangeServer) -> None:
+    """Its tables of tiles are no properties: the scenes are the same, and so are the headers that the workspace remembers."""
+    made = run(tmp_path / "ws", spec(written(tmp_path / "index.parquet", index(files))), "run-1")
+    files.log.clear()
+    again = {"name": "again", "table": {"uri": made.uri}, "bands": ["A0", "A2"], "band_index_map": {"A0": 0, "A2": 2}}
+    run(tmp_path / "ws", again, "run-2")
+    assert files.log == []
+    first, second = (load(name, workspace=str(tmp_path / "ws")) for name in ("t", "again"))
+    columns = ["id", "datetime", "geometry", "bbox", "cloud", "start_datetime", "A2_metadata"]
+    assert second.to_table(columns).sort_by("id") == first.to_table(columns).sort_by("id")
+    assert not [name for name in second.schema.names if "A1" in name]
+
+
 def test_an_index_of_nothing_is_refused(tmp_path: Path, files: RangeServer) -> None:
     path = written(tmp_path / "index.parquet", index(files))
     with pytest.raises(Refused, match="no scene answers"):

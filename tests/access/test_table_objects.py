@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
+from rasterloom.access.decide import decide
+from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import SpecError, Unavailable
+from rasterloom.specs.loader import spec_from
+from rasterloom.specs.plan import make_plan
 from rasterloom.specs.question import Box
 from tests.access import tabled
 from tests.access.tabled import footprint, href, items, question, scenes, table, written
@@ -105,6 +110,14 @@ def test_what_goes_wrong_is_an_error_of_the_spec(name: str, says: str, remedy: s
     with pytest.raises(SpecError, match=says) as caught:
         items(question(object=name))
     assert remedy in caught.value.remedy
+
+
+def test_nothing_is_imported_before_the_work_runs(module: Path) -> None:
+    module.write_text("raise SystemExit('imported')")
+    asked = {"name": "a", "table": {"object": "my_index:index"}, "bands": ["B04"]}
+    plan = make_plan(spec_from(asked), now=datetime(2025, 1, 1, tzinfo=UTC))
+    assert decide(plan, open_workspace(str(module.parent / "ws"))).action == "build"
+    assert "my_index" not in sys.modules
 
 
 def test_arguments_that_do_not_fit() -> None:

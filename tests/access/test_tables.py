@@ -50,6 +50,11 @@ SPELLINGS: dict[str, dict[str, Any]] = {
     "bbox with heights": {"bbox": pa.array([[*footprint(n).bounds[:2], 0.0, *footprint(n).bounds[2:], 9.0] for n in range(5)])},
     "bbox in 32 bits": {"bbox": edges([footprint(number) for number in range(5)], pa.float32())},
     "no bbox": {"bbox": ...},
+    "a covering of its own": {
+        "bbox": ...,
+        "bounds": FIVE["bbox"],
+        "metadata": geo(covering={"bbox": {name: ["bounds", name] for name in ("xmin", "ymin", "xmax", "ymax")}}),
+    },
     "native polygons": {"geometry": polygons(interleaved=False), "metadata": geo(encoding="polygon")},
     "interleaved polygons": {"geometry": polygons(interleaved=True), "metadata": {}},
     "large lists": {"geometry": polygons(interleaved=True).cast(pa.large_list(pa.large_list(pa.list_(pa.float64(), 2))))},
