@@ -231,6 +231,7 @@ class _Crawl:
                 return _Found(items=self._belonging([value], document.address, link.parent), traffic=document.traffic)
             case "FeatureCollection":
                 items = self._belonging(_features(value), document.address, link.parent)
+                _refuse_api(value, link)
                 place = replace(link.parent, address=document.address)
                 return _Found(items=items, links=_links(value, ("next",), link), place=place, traffic=document.traffic)
             case "Catalog" | "Collection" as kind:
@@ -302,9 +303,17 @@ def _placed(item: Any, address: str, collection: str | None, *, is_alone: bool) 
     return placed if isinstance(item.get("collection"), str) or collection is None else {**placed, "collection": collection}
 
 
+_OF_A_PAGE = ("numberMatched", "numberReturned", "context")
+
+
 def _refuse_api(value: Mapping[str, Any], link: _Link) -> None:
-    """The landing page of an API has the look of a catalog, and would be crawled for ever."""
+    """The landing page of an API has the look of a catalog, and a page of a search that of an item collection: both have no end."""
     links = value.get("links")
-    rels = {one.get("rel") for one in links if isinstance(one, dict)} if isinstance(links, list) else set()
-    if "conformsTo" in value and "search" in rels:
+    known = [one for one in links if isinstance(one, dict)] if isinstance(links, list) else []
+    if "conformsTo" in value and any(one.get("rel") == "search" for one in known):
         raise SpecError(f"{link.what} is a STAC API, no static catalog", remedy="write stac: {url: ..., collection: ...}")
+    following = [one for one in known if one.get("rel") == "next"]
+    is_counted = any(name in value for name in _OF_A_PAGE)
+    if any(is_counted or "?" in str(one.get("href")) or "method" in one or "body" in one for one in following):
+        message = f"{link.what} is one page of what a STAC API answered, and says where the next one is"
+        raise SpecError(message, remedy="write stac: {url: ..., collection: ...}, or save all items of the search")

@@ -488,6 +488,25 @@ def test_a_stac_api_is_no_static_catalog(server: RangeServer) -> None:
     assert "write stac:" in error.remedy
 
 
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"numberMatched": 7, "links": [link("next", "/page-2")]},
+        {"links": [link("next", "/items.json?token=2")]},
+        {"links": [{**link("next", "/items.json"), "method": "POST", "body": {"token": "2"}}]},
+    ],
+)
+def test_a_page_of_an_api_is_no_item_collection(server: RangeServer, sign: dict[str, Any]) -> None:
+    page = {"type": "FeatureCollection", "features": [item()], **sign}
+    documents: Tree = {"catalog.json": collection("c", link("items", "/items.json")), "items.json": page}
+    error = error_of(root_of(server, documents))
+    assert isinstance(error, SpecError)
+    assert "write stac:" in error.remedy
+    assert "/items.json of" in error.message
+    page["links"] = []
+    assert ids_of(pages_of(root_of(server, documents))) == ["a"]
+
+
 # --- hostile --------------------------------------------------------------------------------------------------------------------
 
 
