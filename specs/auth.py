@@ -24,6 +24,7 @@ def auth_ref(given: AuthSpec | None, entry: catalog.Dataset | None) -> AuthRef:
     known = entry.auth if entry else AuthRef()
     if given is None:
         return known
+    _refuse_unused(given)
     _refuse_halves(given)
     texts = given.model_dump(mode="json", exclude_none=True, exclude={"provider", "custom"})
     options = {key: catalog.option_text(value) for key, value in texts.items()}
@@ -34,6 +35,24 @@ def auth_ref(given: AuthSpec | None, entry: catalog.Dataset | None) -> AuthRef:
 
 
 TOGETHER = (("access_key_id", "secret_access_key"), ("client_id", "client_secret", "tenant_id"), ("username", "password"))
+
+
+OF = {
+    "requester_pays": "aws", "profile": "aws", "access_key_id": "aws", "secret_access_key": "aws", "session_token": "aws",
+    "account_key": "azure", "sas_key": "azure", "client_id": "azure", "client_secret": "azure", "tenant_id": "azure",
+    "username": "earthdata", "password": "earthdata", "token": "earthdata",
+    "service_account": "gcs", "subscription_key": "planetary_computer",
+}  # fmt: skip
+"""Key -> the one provider that reads it."""
+
+
+def _refuse_unused(given: AuthSpec) -> None:
+    """Raises `SpecError` for a credential that nobody would use: the files would be asked without it, in silence."""
+    for name, provider in OF.items():
+        if getattr(given, name) not in (None, False) and given.provider != provider:
+            message = f"{name} is for the provider {provider}, and this one is {given.provider}"
+            problem = Problem(path=f"auth.{name}", message=message, remedy=f"write provider: {provider}, or remove {name}")
+            raise SpecError("auth does not fit together", problems=[problem])
 
 
 def _refuse_halves(given: AuthSpec) -> None:

@@ -71,6 +71,12 @@ def test_a_wrong_section(section: dict[str, object], words: str) -> None:
     assert "wJalr" not in str(caught.value)
 
 
+@pytest.mark.parametrize("auth", [{"access_key_id": "${A}", "secret_access_key": "${B}"}, {"provider": "azure", "token": "${T}"}])
+def test_a_credential_that_nobody_would_use(auth: dict[str, str]) -> None:
+    with pytest.raises(SpecError, match=r"is for the provider (aws|earthdata)"):
+        effort(spec(auth=auth))
+
+
 def test_half_of_a_login_is_no_valid_spec() -> None:
     with pytest.raises(SpecError, match="secret_access_key stands without access_key_id"):
         effort(spec(auth={"provider": "aws", "secret_access_key": "${X}"}))
