@@ -602,12 +602,18 @@ def test_the_first_pages_do_not_wait_for_the_last(server: RangeServer) -> None:
     assert len(server.log) < 25
 
 
-def test_a_real_item_collection(shared: Path) -> None:
-    """DEA, Digital Earth Africa and others: their relative hrefs start from the items' own self links."""
-    path = shared / "data/stac/dea_deafrica.json"
-    found = [one for page in pages_of(path) for one in page.items]
-    assert [one["id"] for one in found] == [one["id"] for one in json.loads(path.read_text())["features"]]
-    assert ids_of(pages_of(path, found[0]["collection"]))[0] == found[0]["id"]
+def test_real_item_collections_and_the_same_items_as_a_tree(shared: Path, tmp_path: Path) -> None:
+    """Of 20 providers and writers: every item, whether it stands with others in one file or alone below a collection."""
+    for path in sorted((shared / "data/stac").glob("*_*.json")):
+        features = json.loads(path.read_text())["features"]
+        ids = [one["id"] for one in features]
+        assert ids_of(pages_of(path)) == ids
+        name = features[0].get("collection")
+        if name is not None:
+            assert ids_of(pages_of(path, name)) == [one["id"] for one in features if one.get("collection") == name]
+        alone = {f"{number}/item.json": one for number, one in enumerate(features)}
+        root = written({"catalog.json": collection("c", *(link("item", f"./{place}") for place in alone)), **alone}, tmp_path / path.stem)
+        assert ids_of(pages_of(root)) == ids
 
 
 def test_in_a_bucket(server: RangeServer) -> None:
