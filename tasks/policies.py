@@ -25,6 +25,7 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field, model_validator
 
 from rasterloom.access.build import batch_ref_is_whole, search_ref_is_whole
+from rasterloom.access.hosts import LONGEST_WAIT
 from rasterloom.access.redact import redact
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import BatchRef, SearchRef
@@ -169,8 +170,9 @@ class Retries(TypedDict):
 
 
 def is_unavailable(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether another try may help: only where a service or a disk did not do its work."""
-    return isinstance(state.result(raise_on_failure=False), Unavailable)
+    """Whether another try may help: only where a service or a disk did not do its work, and does not want to be left alone for long."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, Unavailable) and (error.retry_after or 0.0) <= LONGEST_WAIT
 
 
 UNAVAILABLE_ONLY = Retries(
