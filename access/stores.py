@@ -246,7 +246,8 @@ class Stores:
     def _in_container(self, place: Place, key: str, href: str) -> Located:
         if not place.container:
             raise _bad_href("it names no container")
-        return self._object(place, _whole(key), href, host=f"az://{place.host}/{place.container}")
+        served = urlsplit(place.endpoint).netloc or f"{place.host}{BLOB_HOST}"
+        return self._object(place, _whole(key), href, host=served)
 
     def _file(self, parts: SplitResult, href: str) -> Located:
         path = unquote(parts.path) if parts.scheme else href

@@ -133,8 +133,9 @@ def test_a_token_that_replaced_another_is_renewed_too(blobs: BlobServer, tokens:
 def test_an_endpoint_of_the_environment_sees_no_token_of_theirs(monkeypatch: pytest.MonkeyPatch, tokens: TokenServer) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1/mine")
     made = opened("planetary_computer", endpoint=f"{tokens.url}/token")
-    store = made.locate("https://acct.blob.core.windows.net/c/x.tif").store
-    assert store.config["endpoint"] == "https://acct.blob.core.windows.net"
+    located = made.locate("https://acct.blob.core.windows.net/c/x.tif")
+    assert located.store.config["endpoint"] == "https://acct.blob.core.windows.net"
+    assert located.host == "acct.blob.core.windows.net", "as run.limits calls it"
 
 
 def test_a_container_that_is_not_theirs(blobs: BlobServer, tokens: TokenServer) -> None:
