@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -96,6 +97,13 @@ class Leases:
         with self._lock:
             return self._found.setdefault(key, Renewing(fetch))
 
+    def clear(self) -> None:
+        """Begin anew, with locks that nobody holds."""
+        self._lock = threading.Lock()
+        self._found = {}
+
 
 PROCESS_LEASES = Leases()
 """A token serves every batch of the process, whichever objects it made: as the gates, shared on purpose; never written anywhere."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PROCESS_LEASES.clear)  # a thread of the parent may have held a lock
