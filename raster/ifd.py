@@ -6,7 +6,7 @@ Rules are those of TIFF 6.0 and of the BigTIFF design; limits are ours. Nothing 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -98,6 +98,8 @@ class Recipe:
 
     here: Tags
     elsewhere: tuple[Value, ...]
+    inline: tuple[Value, ...]
+    """Tables that are so short that they stand among the entries: `start` and `end` count from the first entry. Also in `here`."""
 
 
 @lru_cache(maxsize=512)
@@ -107,8 +109,8 @@ def _recipe(form: Form, which: Literal["first", "later"], entries: bytes) -> Rec
     Raises `Unreadable` where a tag stands twice, or has a type or a count that it cannot have.
     """
     rules = fields.RULES if which == "first" else fields.LATER_RULES
-    here, elsewhere = Tags(), dict[int, Value]()
-    for key, count, value in form.entry.iter_unpack(entries):
+    here, elsewhere, inline = Tags(), dict[int, Value](), list[Value]()
+    for at, (key, count, value) in enumerate(form.entry.iter_unpack(entries), 1):
         number = form.inline.get(key) if count == 1 else None
         tag, kind = form.tag_and_type(key)
         if tag in here or tag in elsewhere:
@@ -119,9 +121,12 @@ def _recipe(form: Form, which: Literal["first", "later"], entries: bytes) -> Rec
             found = _value(form, tag, kind, count, value)
             if found.end - found.start <= form.pointer.size:
                 here[tag] = found.taken(form.pointer.pack(value), 0)
+                if found.table:
+                    start = at * form.entry.size - form.pointer.size
+                    inline.append(replace(found, start=start, end=start + found.end - found.start))
             else:
                 elsewhere[tag] = found
-    return Recipe(here, tuple(elsewhere.values()))
+    return Recipe(here, tuple(elsewhere.values()), tuple(inline))
 
 
 def _value(form: Form, tag: int, kind: int, count: int, start: int) -> Value:
@@ -140,6 +145,8 @@ class Directories:
     ifds: list[Tags]
     end: int
     """First byte after the last one that was read."""
+    walked: list[tuple[int, int, Recipe]] = field(default_factory=list[tuple[int, int, Recipe]])
+    """Of each directory where its entries begin and end, and what they say; empty where tifffile read them."""
 
 
 def form_of(byte_order: str, *, bigtiff: bool) -> Form:
@@ -148,11 +155,12 @@ def form_of(byte_order: str, *, bigtiff: bool) -> Form:
 
 def read_directories(buffer: Buffer) -> Directories:
     """All directories of `buffer`. Raises `NeedMore` naming the known holes, or `Unreadable`."""
-    form, first = _read_start(buffer)
+    form, first = start_of(buffer)
     return _Walk(buffer, form).run(first)
 
 
-def _read_start(buffer: Buffer) -> tuple[Form, int]:
+def start_of(buffer: Buffer) -> tuple[Form, int]:
+    """How the file is laid out, and where its first directory is. Raises `NeedMore`, or `Unreadable` where it is no TIFF."""
     start = buffer.first
     if len(start) < 16 and (buffer.size is None or buffer.size > len(start)):
         raise NeedMore(0, GUESS if buffer.size is None else min(GUESS, buffer.size))
@@ -180,6 +188,7 @@ class _Walk:
         self.tables = 0
         """Bytes of the values of the first directory that stand outside it."""
         self.end = 16
+        self.walked: list[tuple[int, int, Recipe]] = []
 
     def run(self, first: int) -> Directories:
         ifds: list[Tags] = []
@@ -191,7 +200,7 @@ class _Walk:
             self._chain(place, ifds, seen)
         if self.holes:
             raise self._need_more()
-        return Directories(self.form, ifds, self.end)
+        return Directories(self.form, ifds, self.end, self.walked)
 
     def _chain(self, place: int, ifds: list[Tags], seen: set[int]) -> None:
         while place:
@@ -230,6 +239,7 @@ class _Walk:
         recipe = _recipe(self.form, "first" if first else "later", data[at:stop])
         tags = Tags(recipe.here)
         head = self.buffer.first
+        self.walked.append((at, stop, recipe))
         for value in recipe.elsewhere:
             start, end = value.start, value.end
             self.tables += end - start if first else 0

@@ -138,18 +138,22 @@ def levels_of(directories: Sequence[tuple[Tags, Samples]], size: int | None) -> 
     budget = fields.MAX_ALL_TILES
     grids: list[Grid] = []
     for tags, samples in directories:
-        if fields.TILE_WIDTH in tags or fields.TILE_OFFSETS in tags:
-            grid = _tiled(tags[fields.WIDTH], tags[fields.HEIGHT], tags[fields.TILE_WIDTH], tags[fields.TILE_HEIGHT], samples)
-        else:
-            grid = _striped(tags[fields.WIDTH], tags[fields.HEIGHT], tags.get(fields.ROWS_PER_STRIP, MAX_SIDE), samples)
+        grid = grid_of(tags, samples)
         budget -= grid.tiles
         if budget < 0:
             raise Unreadable(f"the file has more than {fields.MAX_ALL_TILES} tiles", reason="too-large")
         grids.append(grid)
     tables = [_raw_tables(tags, grid) for (tags, _), grid in zip(directories, grids, strict=True)]
-    sound = _all_sound(tables, min(grid.limit for grid in grids), size)
+    sound = all_sound(tables, min(grid.limit for grid in grids), size)
     checked = sound or [_tables(offsets, counts, grid.limit, size) for (offsets, counts), grid in zip(tables, grids, strict=True)]
     return [_level(tags, samples, grid, found) for (tags, samples), grid, found in zip(directories, grids, checked, strict=True)]
+
+
+def grid_of(tags: Tags, samples: Samples) -> Grid:
+    """Raises `Unreadable` where a tag is missing, or sizes are out of bounds."""
+    if fields.TILE_WIDTH in tags or fields.TILE_OFFSETS in tags:
+        return _tiled(tags[fields.WIDTH], tags[fields.HEIGHT], tags[fields.TILE_WIDTH], tags[fields.TILE_HEIGHT], samples)
+    return _striped(tags[fields.WIDTH], tags[fields.HEIGHT], tags.get(fields.ROWS_PER_STRIP, MAX_SIDE), samples)
 
 
 def _level(tags: Tags, samples: Samples, grid: Grid, tables: Tables) -> Level:
@@ -221,7 +225,7 @@ def _raw_tables(tags: Tags, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
     return offsets, counts
 
 
-def _all_sound(tables: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: int, size: int | None) -> list[Tables] | None:
+def all_sound(tables: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: int, size: int | None) -> list[Tables] | None:
     """The tables of all levels, checked at once: what is ordinary costs a few array operations per file and not per level.
 
     None: something is not ordinary (a sparse tile among them); `_tables` finds out what.

@@ -7,20 +7,17 @@ rule: the blocks of a level are the blocks that GDAL shows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rasterloom.raster import fields
+from rasterloom.raster.alike import header_alike, remember
 from rasterloom.raster.buffer import Buffer, NeedMore
 from rasterloom.raster.geokeys import NOWHERE, affine_of, georeference
-from rasterloom.raster.header import Header, Level
+from rasterloom.raster.header import Header
 from rasterloom.raster.ifd import Directories, Tags, read_directories
-from rasterloom.raster.levels import Samples, codes_of, levels_of, samples_of
+from rasterloom.raster.levels import Samples, codes_of, samples_of
 from rasterloom.raster.metadata import nodata_of, scales_of
+from rasterloom.raster.pyramid import Pyramid
 
 __all__ = ["Buffer", "NeedMore", "header_of", "read_header"]
-
-_REDUCED, _MASK = 1, 4
-"""Bits of NewSubfileType."""
 
 
 def read_header(buffer: Buffer) -> Header:
@@ -28,14 +25,24 @@ def read_header(buffer: Buffer) -> Header:
 
     Raises `NeedMore` (one range over the holes that are known) or `Unreadable` with a stable `reason`.
     """
-    return header_of(read_directories(buffer), buffer.size)
+    header = header_alike(buffer)
+    if header is None:
+        found = read_directories(buffer)
+        samples = samples_of(found.ifds[0])
+        pyramid = Pyramid.of(found.ifds, samples, buffer.size)
+        header = _header(found, samples, pyramid, buffer.size)
+        remember(buffer, found, pyramid, header)
+    return header
 
 
 def header_of(found: Directories, size: int | None) -> Header:
     """The header that the tags of all directories make. `size` is the length of the file in bytes, where it is known."""
+    samples = samples_of(found.ifds[0])
+    return _header(found, samples, Pyramid.of(found.ifds, samples, size), size)
+
+
+def _header(found: Directories, samples: Samples, pyramid: Pyramid, size: int | None) -> Header:
     tags = found.ifds[0]
-    samples = samples_of(tags)
-    pyramid = _Pyramid(found.ifds, samples, size)
     order = found.form.byte_order
     place = georeference(order, tags.get(fields.GEO_KEYS), tags.get(fields.GEO_DOUBLES), tags.get(fields.GEO_ASCII))
     transform = affine_of(
@@ -79,27 +86,3 @@ def _subsampling(tags: Tags, samples: Samples) -> tuple[int, int] | None:
         return None
     horizontal, *vertical = codes_of(tags, fields.YCBCR_SUBSAMPLING) or (2, 2)
     return horizontal, vertical[0] if vertical else horizontal
-
-
-class _Pyramid:
-    """Sorts the directories behind the first one into overviews and masks, as GDAL does."""
-
-    def __init__(self, ifds: Sequence[Tags], samples: Samples, size: int | None) -> None:
-        kinds, kept = [0], [(ifds[0], samples)]
-        for tags in ifds[1:]:
-            kind = tags.get(fields.SUBFILE_TYPE, 0) & (_REDUCED | _MASK)
-            own = samples_of(tags) if kind else samples
-            if kind and (own.bits == own.count == 1 if kind & _MASK else own == samples):
-                kinds.append(kind)
-                kept.append((tags, own))
-        levels = levels_of(kept, size)
-        full, by_kind = levels[0], list(zip(kinds, levels, strict=True))[1:]
-        masks = [level for kind, level in by_kind if kind == _MASK and (level.width, level.height) == (full.width, full.height)]
-        self.full = full
-        self.mask = masks[0] if masks else None
-        self.overviews = _sorted([level for kind, level in by_kind if kind == _REDUCED])
-        self.overview_masks = _sorted([level for kind, level in by_kind if kind == _REDUCED | _MASK])
-
-
-def _sorted(levels: list[Level]) -> tuple[Level, ...]:
-    return tuple(sorted(levels, key=lambda level: -level.width * level.height)) if len(levels) > 1 else tuple(levels)
