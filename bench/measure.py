@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ def cpu_seconds() -> float:
 
 
 @contextmanager
-def timed(into: dict[str, Any]) -> Iterator[None]:
+def timed(into: dict[str, Any]) -> Generator[None]:
     """Add `wall_s` and `cpu_s` of the block to `into`; imports and preparation stay outside."""
     cpu, wall = cpu_seconds(), time.perf_counter()
     yield

@@ -81,7 +81,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    rig = Rig(folder=options.folder, python=sys.executable, rasteret_python=None, concurrency=options.concurrency, repeats=1, pin=False)
+    rig = Rig(
+        folder=options.folder,
+        python=sys.executable,
+        rasteret_python=None,
+        rasterio_python=None,
+        concurrency=(options.concurrency,),
+        repeats=1,
+        pin=False,
+    )
     results = measure(rig, options)
     found = verdicts(results)
     about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "scenes": options.scenes, "bands": options.bands}

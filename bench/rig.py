@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,10 @@ class Rig:
     """Templates, kept between runs."""
     python: str
     rasteret_python: str | None
-    concurrency: int
+    rasterio_python: str | None
+    """Of a second version of rasterio, beside that of `python`."""
+    concurrency: tuple[int, ...]
+    """Requests at once, the same for every side: all of them for the header stage, the first one for builds."""
     repeats: int
     pin: bool
     errors: list[str] = field(default_factory=list)
@@ -39,11 +42,12 @@ class Rig:
 
     def side(self, name: str, phase: str, **order: Any) -> dict[str, Any]:
         """Run one phase in a fresh process. An error is noted and gives an empty answer: the other sides still count."""
-        python = self.rasteret_python if name == "rasteret" else self.python
+        others = {"rasteret": self.rasteret_python, "rasterio-other": self.rasterio_python}
+        python = others.get(name, self.python)
         if python is None:
             return {}
-        order = {"phase": phase, "concurrency": self.concurrency, "cpu": client_core() if self.pin else None, **order}
-        command = [python, str(HERE / f"side_{name}.py")]
+        order = {"phase": phase, "concurrency": self.concurrency[0], "cpu": client_core() if self.pin else None, **order}
+        command = [python, str(HERE / f"side_{name.removesuffix('-other')}.py")]
         done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
         if done.returncode:
             self.errors.append(f"{name} {phase}: {done.stderr.strip()[-2000:]}")
@@ -89,7 +93,7 @@ class Server:
 
 
 @contextmanager
-def serving(rig: Rig, *, scenes_served: int, bands: int = 4, corpus: Path | None = None, more: tuple[str, ...] = ()) -> Iterator[Server]:
+def serving(rig: Rig, *, scenes_served: int, bands: int = 4, corpus: Path | None = None, more: tuple[str, ...] = ()) -> Generator[Server]:
     """`more`: further options of `server.py`."""
     command = [sys.executable, str(HERE / "server.py"), str(rig.folder), "--scenes", str(scenes_served), "--bands", str(bands)]
     command += ["--corpus", str(corpus)] if corpus else []
@@ -105,7 +109,7 @@ def serving(rig: Rig, *, scenes_served: int, bands: int = 4, corpus: Path | None
 
 
 @contextmanager
-def workspace() -> Iterator[Path]:
+def workspace() -> Generator[Path]:
     path = Path(tempfile.mkdtemp(prefix="rasterloom-bench-"))
     try:
         yield path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,33 +13,50 @@ import scenes
 from rig import Rig, Server, parquet_bytes, serving, workspace
 
 Run = dict[str, Any]
-HEADER_SIDES: Mapping[str, tuple[str, float, dict[str, Any]]] = {
-    "rasterloom": ("rasterloom", 1.0, {}),
-    "rasteret": ("rasteret", 0.25, {}),
-    "rasterio": ("rasterio", 0.2, {"tables": True}),
-    "rasterio-open": ("rasterio", 0.2, {"tables": False}),
-    "rasterio-libertiff-open": ("rasterio", 0.2, {"tables": False, "driver": "LIBERTIFF"}),
+
+
+@dataclass(frozen=True)
+class HeaderSide:
+    """One way to read headers."""
+
+    side: str
+    share: float
+    """Of the headers: the slow ones get fewer."""
+    order: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    compared: bool = True
+    """At every concurrency; the others at the first one alone, for the reader's information."""
+
+
+HEADER_SIDES: Mapping[str, HeaderSide] = {
+    "rasterloom": HeaderSide("rasterloom", 1.0),
+    "rasteret": HeaderSide("rasteret", 0.15),
+    "rasterio": HeaderSide("rasterio", 0.12, {"tables": True}),
+    "rasterio-other": HeaderSide("rasterio-other", 0.12, {"tables": True}),
+    "rasterio-open": HeaderSide("rasterio", 0.12, {"tables": False}, compared=False),
+    "rasterio-libertiff-open": HeaderSide("rasterio", 0.12, {"tables": False, "driver": "LIBERTIFF"}, compared=False),
+    "rasterio-untuned": HeaderSide("rasterio", 0.03, {"tables": True, "tuned": False}, compared=False),
 }
-"""Name -> side, share of the headers that it is given (the slow ones get fewer), and what is said to it."""
 
 
 def headers(rig: Rig, *, count: int, latencies: Sequence[float]) -> Run:
-    """Wall, CPU, requests and bytes per header. Every side gets files that it has not seen."""
+    """Wall, CPU, requests and bytes per header, for every number of requests at once."""
     runs: list[Run] = []
     with serving(rig, scenes_served=count) as server:
+        server.control(f"warm/{scenes.REAL_SCENES + -(-count // 4)}")
         for latency in latencies:
             server.latency(latency)
-            for repeat in range(rig.repeats):
-                for name in HEADER_SIDES:
-                    runs.append({"side": name, "latency_ms": latency, "repeat": repeat, **_headers_once(rig, server, name, count)})
-    return {"runs": runs, "summary": _summarise(runs, ("side", "latency_ms"))}
+            for repeat, concurrency in product(range(rig.repeats), rig.concurrency):
+                for name, side in HEADER_SIDES.items():
+                    if side.compared or concurrency == rig.concurrency[0]:
+                        about = {"side": name, "latency_ms": latency, "concurrency": concurrency, "repeat": repeat}
+                        runs.append({**about, **_headers_once(rig, server, side, count, concurrency)})
+    return {"runs": runs, "summary": _summarise(runs, ("side", "latency_ms", "concurrency"))}
 
 
-def _headers_once(rig: Rig, server: Server, name: str, count: int) -> Run:
-    side, share, words = HEADER_SIDES[name]
-    urls = server.urls(int(count * share))
+def _headers_once(rig: Rig, server: Server, side: HeaderSide, count: int, concurrency: int) -> Run:
+    urls = server.urls(int(count * side.share))
     server.control("reset")
-    found = rig.side(side, "headers", urls=urls, **words)
+    found = rig.side(side.side, "headers", urls=urls, **{**side.order, "concurrency": concurrency})
     return _per_header(found, server, len(urls)) if found else {}
 
 
@@ -52,6 +71,7 @@ def _per_header(found: Run, server: Server, count: int) -> Run:
         "bytes_per_header": counts["file_bytes"] / count,
         "requests_per_file_max": counts["per_path_max"],
         "peak_rss_mb": found["peak_rss_mb"],
+        "server_busy": counts["cpu_s"] / found["wall_s"],
     }
 
 
@@ -73,20 +93,45 @@ def corpus(rig: Rig, folder: Path) -> Run:
 
 
 def builds(rig: Rig, *, count: int, bands: int, latency: float) -> Run:
-    """The whole build: as plain functions, as the flow, and by Rasteret; the bytes of what they wrote; opening and reading it."""
+    """The whole build: as plain functions, as the flow, and by Rasteret; the bytes of what they wrote; opening and reading it.
+
+    Builds without and with Prefect follow each other, the order changing from pair to pair; Rasteret, reads and the second run of
+    the same spec belong to the first pair.
+    """
     runs: list[Run] = []
     with serving(rig, scenes_served=count, bands=bands) as server:
+        server.control(f"warm/{count}")
         server.latency(latency)
-        for repeat in range(rig.repeats):
+        for repeat in range(rig.repeats + 2):
             with workspace() as folder:
-                runs += [{"repeat": repeat, **run} for run in _builds_once(rig, server, folder, bands)]
-    return {"scenes": count, "bands": bands, "latency_ms": latency, "runs": runs, "summary": _summarise(runs, ("side",))}
+                runs += [{"repeat": repeat, **run} for run in _builds_once(rig, server, folder, bands, repeat)]
+    about = {"scenes": count, "bands": bands, "latency_ms": latency}
+    return {**about, "runs": runs, "summary": _summarise(runs, ("side",)), "prefect": prefect_share(runs)}
 
 
-def _builds_once(rig: Rig, server: Server, folder: Path, bands: int) -> list[Run]:
+def prefect_share(runs: Sequence[Run]) -> Run:
+    """What Prefect adds to a build, of the build with it: of each pair of builds that follow each other, and the median of that.
+
+    CPU seconds of the process are steady on a busy machine, wall seconds are not.
+    """
+    found: Run = {}
+    for key in ("cpu_s", "wall_s"):
+        pairs: dict[int, Run] = {}
+        for run in runs:
+            pairs.setdefault(run["repeat"], {})[run["side"]] = run[key]
+        shares = [1 - pair["plain"] / pair["flow"] for pair in pairs.values() if "plain" in pair and "flow" in pair]
+        found |= {key: median(shares) if shares else None, f"{key}_pairs": shares}
+    return found
+
+
+BUILD_SIDES = {"plain": ("rasterloom", "build_plain"), "flow": ("rasterloom", "build_flow"), "rasteret": ("rasteret", "build")}
+
+
+def _builds_once(rig: Rig, server: Server, folder: Path, bands: int, repeat: int) -> list[Run]:
     runs: list[Run] = []
-    sides = (("plain", "rasterloom", "build_plain"), ("flow", "rasterloom", "build_flow"), ("rasteret", "rasteret", "build"))
-    for name, side, phase in sides:
+    names = ("plain", "flow") if repeat % 2 == 0 else ("flow", "plain")
+    for name in (*names, "rasteret") if repeat == 0 else names:
+        side, phase = BUILD_SIDES[name]
         server.control("reset")
         question = server.question(folder / name, bands)
         built = rig.side(side, phase, cpu=None, **question)
@@ -101,12 +146,20 @@ def _builds_once(rig: Rig, server: Server, folder: Path, bands: int) -> list[Run
                 "stac_requests": counts.get("stac_requests", 0),
                 "file_requests": counts.get("file_requests", 0),
                 "parquet_bytes_per_scene": parquet_bytes(built["uri"]) / built["rows"],
-                **_reads(rig, server, side, built["uri"], question["bands"]),
+                **(_once(rig, server, name, built, question) if repeat == 0 else {}),
             }
         )
-        if name == "flow":
+        if name == "flow" and repeat == 0:
             runs.append(_again(rig, server, question))
     return runs
+
+
+def _once(rig: Rig, server: Server, name: str, built: Run, question: Run) -> Run:
+    """What need not be repeated: the same rows as one file (of the flow's headers), and reads."""
+    side, _ = BUILD_SIDES[name]
+    one = {} if name == "plain" else rig.side(side, "one_file", cpu=None, **question, uri=built["uri"])
+    size = {"one_file_bytes_per_scene": parquet_bytes(one["uri"]) / built["rows"]} if one else {}
+    return {**size, **_reads(rig, server, side, built["uri"], question["bands"])}
 
 
 def _again(rig: Rig, server: Server, question: Run) -> Run:
@@ -157,8 +210,11 @@ def _summarise(runs: Sequence[Run], by: tuple[str, ...]) -> list[Run]:
 
 
 def _medians(group: Sequence[Run]) -> Run:
-    numbers = [key for key, value in group[0].items() if isinstance(value, (int, float)) and key not in ("repeat", "latency_ms")]
+    numbers = [
+        key for key, value in group[0].items() if isinstance(value, (int, float)) and key not in ("repeat", "latency_ms", "concurrency")
+    ]
     middles = {key: median(float(run[key]) for run in group if key in run) for key in numbers}
     least = {f"{key}_min": min(run[key] for run in group if key in run) for key in numbers if key.startswith(("cpu_", "wall_"))}
     most = {f"{key}_max": max(run[key] for run in group if key in run) for key in numbers if key.endswith("_per_s")}
-    return middles | least | most
+    version = {"version": group[0]["version"]} if "version" in group[0] else {}
+    return version | middles | least | most

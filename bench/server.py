@@ -116,7 +116,8 @@ def _file(state: State, path: str) -> scenes.File | None:
     if room == "corpus":
         local = state.corpus.joinpath(*rest) if state.corpus else None
         return scenes.File(b"", local.stat().st_size, local) if local and local.is_file() and ".." not in rest else None
-    number, band = int(rest[0].rsplit("_", 1)[1]), rest[1].removesuffix(".tif")
+    number_of, band = rest[0].rpartition("_")[2], rest[-1].removesuffix(".tif")
+    number = int(number_of) if number_of.isdigit() else state.scenes
     return state.archive.file(number, band) if number < state.scenes and band in scenes.BANDS else None
 
 

@@ -51,6 +51,13 @@ def build(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"rows": len(collection), "uri": str(path)}
 
 
+def one_file(order: dict[str, Any]) -> dict[str, Any]:
+    """The same collection once more, not by months."""
+    path = Path(order["workspace"]) / "one"
+    _rasteret().load(order["uri"]).export(str(path), partition_by=[])
+    return {"uri": str(path)}
+
+
 def window(order: dict[str, Any]) -> dict[str, Any]:
     rasteret = _rasteret()
     result: dict[str, Any] = {}
@@ -72,4 +79,4 @@ def _ids(ids: list[str]) -> Any:
 
 
 if __name__ == "__main__":
-    run_side({"headers": headers, "build": build, "window": window})
+    run_side({"headers": headers, "build": build, "one_file": one_file, "window": window})

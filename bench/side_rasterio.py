@@ -25,7 +25,8 @@ def headers(order: dict[str, Any]) -> dict[str, Any]:
 
     The tables are what the other sides read as well, and what reading pixels by range requests needs.
     """
-    os.environ.update(TUNED)  # before GDAL is loaded: every thread sees them
+    if order.get("tuned", True):
+        os.environ.update(TUNED)  # before GDAL is loaded: every thread sees them
     import rasterio
 
     driver = order.get("driver", "GTiff")
