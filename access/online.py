@@ -250,7 +250,8 @@ def _described(document: Mapping[str, Any]) -> str:
     try:
         start, end = document["extent"]["temporal"]["interval"][0]
         bbox = document["extent"]["spatial"]["bbox"][0]
-        return f"it is there, {shown(start or '..')} to {shown(end or '..')}, bbox {shown(bbox)}"
+        when = f", {shown(start or '..')} to {shown(end or '..')}" if start or end else ""
+        return f"it is there{when}, bbox {shown(bbox)}"
     except (KeyError, IndexError, TypeError, ValueError):
         return "it is there"
 

@@ -77,6 +77,7 @@ def test_a_right_spec_is_right_in_every_line_and_takes_a_handful_of_requests(wor
     assert list(found) == ["endpoint", "conformance", "collection", "item", "bands", "header", "workspace"]
     assert {line.state for line in found.values()} == {"ok"}
     assert "30 match, e.g. scene-000 of 2024-06-01" in found["item"].result
+    assert found["collection"].result == "it is there, bbox [-180, -90, 180, 90]"
     assert found["bands"].result == "2 bands: B04: b04, B08: b08"
     assert found["header"].result == "uint16, 256 x 256 pixels in 128 x 128 tiles, EPSG:32633, nodata 0, 1 overview"
     assert [request.path for request in world.stac.log] == ["/", "/collections/s2", "/", "/search"]
@@ -124,6 +125,9 @@ def test_an_api_without_a_list_of_collections_is_searched_all_the_same(world: Wo
 
 
 def test_what_an_api_cannot_do_is_a_note(world: World) -> None:
+    extent = {"spatial": {"bbox": [[1, 2, 3, 4]]}, "temporal": {"interval": [["2015-06-27T00:00:00Z", None]]}}
+    world.stac.collection_extras = {"extent": extent}
+    assert told(spec(world))["collection"].result == "it is there, 2015-06-27T00:00:00Z to .., bbox [1, 2, 3, 4]"
     assert told(spec(world, query={"eo:cloud_cover": {"lt": 90}}))["conformance"].result == "item search, query"
     found = told(spec(world, filter="eo:cloud_cover IS NULL OR eo:cloud_cover < 500"))
     assert (found["conformance"].state, found["item"].state) == ("note", "ok")
