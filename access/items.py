@@ -171,7 +171,8 @@ def _assets_of(item: Mapping[str, Any], scene_id: str, question: Question) -> tu
     for band in question.bands:
         try:
             asset = _asset_of(assets, band, question.href, base)
-            kept.append(asset if is_said else replace(asset, crs=_projection(assets[band.asset])))
+            crs = None if is_said else _projection(assets[band.asset])
+            kept.append(replace(asset, crs=crs) if crs else asset)
         except Unreadable as error:
             failures.append(failure_of(error, stage="asset", item_id=scene_id, band=band.code))
     return tuple(kept), tuple(failures)

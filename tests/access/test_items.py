@@ -12,9 +12,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rasterloom.access import hrefs
 from rasterloom.access.footprints import area_of, meets
 from rasterloom.access.items import answers, scene_of
 from rasterloom.access.moments import instant_of
+from rasterloom.access.redact import canonical_href
 from rasterloom.errors import SpecError
 from rasterloom.specs.question import Band, Box, Interval
 from tests.access.questions import box, day, item, question
@@ -400,3 +402,11 @@ def test_a_box_that_ends_on_the_antimeridian_has_no_second_half(ends: tuple[floa
     assert area is not None
     assert meets(area, shapely.box(179.0, 1.0, 180.0, 2.0), (179.0, 1.0, 180.0, 2.0))
     assert not meets(area, shapely.box(0.0, 50.0, 5.0, 55.0), (0.0, 50.0, 5.0, 55.0))
+
+
+@given(st.from_regex(r"https?://[a-zA-Z0-9.:@-]{1,8}(/[\w.%?&=#+,;~:@\\ -]{0,6}){1,3}", fullmatch=True))
+def test_a_plain_url_is_what_parsing_makes_of_it(href: str) -> None:
+    """The short way takes nothing that the long way would change."""
+    if hrefs._PLAIN.fullmatch(href):
+        assert canonical_href(href) == href
+        assert hrefs.absolute_href(href, "https://example.org/items/a") == href
