@@ -1,8 +1,8 @@
 """A real object store, and a proxy before it that serialises writes and breaks connections, answers and promises.
 
 The server is moto's, in the interpreter that MOTO_PYTHON names or in this one (`pip install "moto[s3]" flask flask-cors`), or any that
-TORTURE_S3_ENDPOINT names (Ceph, MinIO; with credentials in AWS_*), or Azurite (TORTURE_AZURITE). moto looks and stores in two steps
-that are not locked, so the proxy lets one write through at a time; its faults come from a seed.
+TORTURE_S3_ENDPOINT names (Ceph, MinIO; with TORTURE_S3_KEY and TORTURE_S3_SECRET), or Azurite (TORTURE_AZURITE). moto looks and
+stores in two steps that are not locked, so the proxy lets one write through at a time; its faults come from a seed.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Store:
         """Of a process that is to find the store at `url`."""
         if self.root.startswith("az:"):
             return azurite.environment(url)
-        keys = {} if "TORTURE_S3_ENDPOINT" in os.environ else {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester"}
-        return {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys}
+        key, secret = (os.environ.get(name, "tester") for name in ("TORTURE_S3_KEY", "TORTURE_S3_SECRET"))
+        return {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
 
 
 @contextmanager
