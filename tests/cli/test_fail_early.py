@@ -32,6 +32,7 @@ def apis() -> Iterator[list[StacServer]]:
         yield [one, two, three, four]
 
 
+@pytest.mark.slow
 def test_run_ends_within_a_handful_of_requests(apis: list[StacServer], tmp_path: Path) -> None:
     """Four specs in one file, each wrong in its own way: each is tried, and said."""
     with RangeServer({}) as files:
