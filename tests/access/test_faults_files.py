@@ -150,9 +150,9 @@ CASES = [
     Case("cut off once", one(lambda: Cut(500, times=1)), ALL, requests=10),
     Case("cut off for ever", one(lambda: Cut(500)), Built(failures=("network",)), requests=10),
     Case("closed without a word", one(lambda: Cut(0)), Built(failures=("network",)), requests=10),
-    Case("hangs once", one(lambda: Hang(60, times=1)), ALL, effort={"timeout": 1.0}, requests=12),
-    Case("hangs", one(lambda: Hang(60)), Built(failures=("timeout",)), effort={"timeout": 1.0}, requests=12),
-    Case("drips", one(lambda: Drip(0.05)), Built(failures=("timeout",)), effort={"timeout": 1.0}, requests=12),
+    Case("hangs once", one(lambda: Hang(60, times=1)), ALL, effort={"timeout": 3.0}, requests=12),
+    Case("hangs", one(lambda: Hang(60)), Built(failures=("timeout",)), effort={"timeout": 3.0}, requests=12),
+    Case("drips", one(lambda: Drip(0.05)), Built(failures=("timeout",)), effort={"timeout": 3.0}, requests=12),
     Case("nobody listens", leading(lambda: f"http://127.0.0.1:{free_port()}/x.tif"), Built(failures=("network",))),
     Case("no such host", leading(lambda: "https://no-such-host.invalid/x.tif"), Built(failures=("unresolved-host",))),
     # --- answers that do not fit
