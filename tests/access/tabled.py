@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
@@ -93,8 +92,8 @@ def assets(number: int) -> dict[str, Any]:
     }
 
 
-def edges(shapes: Sequence[shapely.Geometry], kind: pa.DataType | None = None) -> pa.StructArray:
-    bounds = np.array([shape.bounds for shape in shapes]).reshape(-1, 4)
+def edges(shapes: Any, kind: pa.DataType | None = None) -> pa.StructArray:
+    bounds = shapely.bounds(shapes).reshape(-1, 4)
     return pa.StructArray.from_arrays([pa.array(bounds[:, at], kind or pa.float64()) for at in range(4)], ["xmin", "ymin", "xmax", "ymax"])
 
 

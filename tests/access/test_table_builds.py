@@ -230,14 +230,13 @@ def traffic(asked: Any) -> Traffic:
     return Traffic(requests=sum(page.requests for page in found), bytes=sum(page.bytes for page in found))
 
 
-def large(folder: Path) -> bytes:
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """20,000 rows in 40 row groups, from south to north."""
-    shapes = [
-        shapely.box(west, -80 + 0.008 * number, west + 0.01, -80 + 0.008 * number + 0.01)
-        for number, west in enumerate(np.tile(np.arange(20), 1000))
-    ]
-    made = table(20_000, geometry=pa.array([shapely.to_wkb(shape) for shape in shapes]), bbox=edges(shapes))
-    return written(folder / "large.parquet", made, row_group_size=500).read_bytes()
+    number = np.arange(20_000)
+    shapes = shapely.box(number % 20, -80 + 0.008 * number, number % 20 + 0.01, -80 + 0.008 * number + 0.01)
+    made = table(20_000, geometry=pa.array(shapely.to_wkb(shapes)), bbox=edges(shapes))
+    return written(tmp_path_factory.mktemp("large") / "large.parquet", made, row_group_size=500).read_bytes()
 
 
 def test_a_small_table_is_one_request(tmp_path: Path) -> None:
@@ -248,9 +247,8 @@ def test_a_small_table_is_one_request(tmp_path: Path) -> None:
         assert len(server.log) == 1
 
 
-def test_a_small_area_of_a_large_table_is_a_few_requests(tmp_path: Path) -> None:
-    data = large(tmp_path)
-    with RangeServer({"/t.parquet": data}) as server:
+def test_a_small_area_of_a_large_table_is_a_few_requests(large: bytes) -> None:
+    with RangeServer({"/t.parquet": large}) as server:
         asked = question(f"{server.url}/t.parquet", bbox=Box(west=0, south=0, east=25, north=1))
         found = tabled.scenes(asked)
         assert len(found) == 127
@@ -258,7 +256,7 @@ def test_a_small_area_of_a_large_table_is_a_few_requests(tmp_path: Path) -> None
         used = traffic(asked)
         assert used.requests == len(server.log)
         assert used.requests <= 6, [request.range for request in server.log]
-        assert used.bytes < len(data) / 4  # half of them the footer
+        assert used.bytes < len(large) / 4  # half of them the footer
 
 
 def test_columns_that_nobody_needs_are_not_fetched(tmp_path: Path) -> None:
@@ -292,11 +290,10 @@ def test_faults_of_the_server(tmp_path: Path, fault: Any, error: type[Exception]
         assert "very-secret" not in str(caught.value)
 
 
-def test_a_server_that_stumbles_is_asked_again(tmp_path: Path) -> None:
-    data = large(tmp_path)
+def test_a_server_that_stumbles_is_asked_again(large: bytes) -> None:
     patient = effort(spec_from({**spec("x"), "build": {"retries": 3}}))
     for fault in (Status(503, times=2), Cut(1000, times=2)):
-        with RangeServer({"/t.parquet": data}) as server:
+        with RangeServer({"/t.parquet": large}) as server:
             server.faults["/t.parquet"] = fault
             found = tabled.items(question(f"{server.url}/t.parquet", bbox=Box(west=0, south=0, east=25, north=1)), effort=patient)
             assert len(found) == 127

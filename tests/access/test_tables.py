@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyproj
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasterloom.access import tables
@@ -426,6 +426,7 @@ AREAS = st.tuples(LONGITUDES.filter(lambda x: -180 <= x <= 180), LATITUDES, LONG
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(footprints(), min_size=1, max_size=8), AREAS, st.integers(1, 4))
 def test_the_sieve_never_drops_a_scene_that_answers(made: list[tuple[shapely.Geometry, list[float]]], area: Box, group: int) -> None:
     """With row groups of a few rows, so that the statistics are asked too. What the items say alone is the truth."""
@@ -447,6 +448,7 @@ def test_the_sieve_never_drops_a_scene_that_answers(made: list[tuple[shapely.Geo
 INSTANTS = st.datetimes(datetime(2023, 12, 30), datetime(2024, 1, 3))
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.none() | INSTANTS, st.none() | INSTANTS, st.integers(0, 100)), min_size=1, max_size=8),
     INSTANTS,
