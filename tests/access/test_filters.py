@@ -155,14 +155,14 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([{**row, "row": at} for at, row in enumerate(naive)], schema=schema)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(filters(), ROWS)
 def test_arrow_judges_as_items_are_judged(filter: Filter, rows: list[dict[str, Any]]) -> None:
     found = ds.dataset(table(rows)).to_table(filter=exactly(filter, column))
     assert found["row"].to_pylist() == answering(filter, rows)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(filters(), ROWS, st.sets(st.sampled_from(sorted(KINDS))))
 def test_what_arrow_may_not_judge_is_let_through(filter: Filter, rows: list[dict[str, Any]], hidden: set[str]) -> None:
     said = superset(filter, lambda name: None if name in hidden else column(name))
@@ -178,7 +178,7 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
         yield database
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(filter=filters(), rows=ROWS)
 def test_duckdb_answers_the_same_sql_in_the_same_way(
     database: duckdb.DuckDBPyConnection, filter: Filter, rows: list[dict[str, Any]]

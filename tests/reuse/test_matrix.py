@@ -40,8 +40,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str, str]] = {
     "band from another asset": ({"band_map": {"B02": "b03", "B03": "b02", "B04": "b04"}}, "rebuild", "rebuild"),
     "few clouds": ({"query": {"eo:cloud_cover": {"lt": 25}}}, "derive", "rebuild"),
     "one platform": ({"query": {"platform": {"eq": "b"}, "eo:cloud_cover": {"gte": 7}}}, "derive", "rebuild"),
-    "filter": ({"filter": "eo:cloud_cover < 25 OR NOT platform = 'b'"}, "derive", "rebuild"),
-    "filter of instants": ({"filter": "datetime >= '2024-07-01' AND month <> 7 AND platform IS NOT NULL"}, "derive", "rebuild"),
+    "filter": ({"filter": "(eo:cloud_cover < 25 OR NOT platform = 'b') AND datetime >= '2024-07-01' AND month <> 7"}, "derive", "rebuild"),
     "smaller in all": ({"bbox": [10.0, 41.0, 16.0, 48.0], "dates": "2024-07", "bands": ["B03"]}, "derive", "derive"),
     "smaller and longer": ({"bbox": [11.0, 42.0, 15.0, 46.0], "dates": ["2024-05-01", "2024-08-31"]}, "rebuild", "rebuild"),
 }
@@ -122,9 +121,7 @@ def test_a_smaller_box_is_derived_below_a_condition_on_the_instant(archive: Upst
     assert_same(ours.table, build(archive.spec(bbox=[11.0, 42.0, 15.0, 46.0], **condition), tmp_path / "fresh", LATER).table)
 
 
-@pytest.mark.parametrize(
-    ("filter", "action"), [("eo:cloud_cover < 10", "derive"), ("eo:cloud_cover < 40", "extend"), ("platform = 'b'", "rebuild")]
-)
+@pytest.mark.parametrize(("filter", "action"), [("eo:cloud_cover < 10", "derive"), ("eo:cloud_cover < 40", "extend")])
 def test_a_changed_filter_is_derived_where_it_is_narrower(archive: Upstream, tmp_path: Path, filter: str, action: str) -> None:
     build(archive.spec(filter="eo:cloud_cover < 25"), tmp_path / "ours", LATER)
     ours = build(archive.spec(filter=filter), tmp_path / "ours", LATER)

@@ -221,7 +221,7 @@ def read(value: Any) -> Filter | None:
 WORDS = "a b:c AND OR NOT IN LIKE BETWEEN IS NULL ( ) , = < >= 'x' '2024-06-01' 1 2.5 - TRUE CASEI DATE TIMESTAMP ' \" \\ %"
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(WORDS.split()), max_size=25).map(" ".join) | st.text(max_size=40))
 def test_any_text_is_a_filter_or_a_spec_error(text: str) -> None:
     found = read(text)
@@ -244,7 +244,7 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(DOCUMENTS)
 def test_any_json_is_a_filter_or_a_spec_error(document: Any) -> None:
     found = read(document)
