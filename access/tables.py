@@ -6,7 +6,7 @@ A row group is judged by its statistics, its rows by a few narrow columns, and o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +150,8 @@ class _Table:
         """The rows that pass, with the columns that make items."""
         if not sieve.admits(self._partition):
             return
-        whole = [leaf for leaf in self._leaves if leaf in {*sieve.layout.wanted(list(self._leaves)), *self._narrow(sieve)}]
+        chosen = {*sieve.layout.wanted(list(self._leaves)), *self._narrow(sieve)}
+        whole = [leaf for leaf in self._leaves if leaf in chosen]
         for group in self._groups(sieve):
             yield from self._rows(group, whole, sieve)
 
@@ -159,14 +160,11 @@ class _Table:
         return [leaf for leaf in self._leaves if any(leaf == column or leaf.startswith(f"{column}.") for column in columns)]
 
     def _groups(self, sieve: Sieve) -> list[int]:
-        """Row groups whose statistics leave it open; all of them where the rule does not fit the columns."""
-        rule = sieve.pruning()
-        if rule is None:
-            return list(range(self._metadata.num_row_groups))
-        try:
-            kept = self._fragment.subset(filter=rule, schema=self._fragment.physical_schema)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowTypeError):
-            return list(range(self._metadata.num_row_groups))
+        """Row groups whose statistics leave it open. A rule that does not fit the columns of the file leaves all of them."""
+        kept, schema = self._fragment, self._fragment.physical_schema
+        for rule in sieve.rules():
+            with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowTypeError):
+                kept = kept.subset(filter=rule, schema=schema)
         return [group.id for group in kept.row_groups]
 
     def _rows(self, group: int, whole: Sequence[str], sieve: Sieve) -> Iterator[pa.Table]:

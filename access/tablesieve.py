@@ -85,10 +85,9 @@ class Sieve:
             return True
         return bool(self._in_dates(pa.table({name: [partition[name]] for name in columns}))[0])
 
-    def pruning(self) -> pc.Expression | None:
-        """What row groups are judged by, through their statistics."""
-        parts = [*self._box_rule(), *self._date_rule(), *([] if self.rule is None else [self.rule])]
-        return reduce(and_, parts) if parts else None
+    def rules(self) -> list[pc.Expression]:
+        """What row groups are judged by, through their statistics: all of these must be possible."""
+        return [*self._box_rule(), *self._date_rule(), *([] if self.rule is None else [self.rule])]
 
     def _meets(self, rows: pa.Table) -> Mask:
         layout = self.layout

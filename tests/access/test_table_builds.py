@@ -25,13 +25,14 @@ from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import AccessDenied, Refused, SpecError, Unavailable, Unreadable
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.plan import make_plan
-from rasterloom.specs.question import Box
+from rasterloom.specs.question import Box, Interval
 from rasterloom.specs.resolve import effort
 from tests.access import tabled
 from tests.access.tabled import edges, geo, question, table, written
 from tests.servers import Cut, Html, RangeServer, Status
 from tests.torture.objects import BUCKET, moto
 
+SUMMER = Interval(start=datetime(2024, 6, 1, tzinfo=UTC), end=datetime(2024, 9, 1, tzinfo=UTC))
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 SCENES = 4
 PIXELS = np.random.default_rng(7).integers(-120, 120, (3, 256, 256), dtype=np.int8)
@@ -257,6 +258,19 @@ def test_a_small_area_of_a_large_table_is_a_few_requests(large: bytes) -> None:
         assert used.requests == len(server.log)
         assert used.requests <= 6, [request.range for request in server.log]
         assert used.bytes < len(large) / 4  # half of them the footer
+
+
+def test_a_rule_that_does_not_fit_spares_the_others(large: bytes) -> None:
+    """The dates are in the path, and a text is compared with a number: the area still leaves row groups out."""
+    with RangeServer({"/year=2024/t.parquet": large}) as server:
+        found = question(
+            f"{server.url}/year=2024/t.parquet",
+            bbox=Box(west=0, south=0, east=25, north=1),
+            dates=SUMMER,
+            query='{"collection":{"lt":5}}',
+            column_map=(("year", "datetime"),),
+        )
+        assert traffic(found).bytes < len(large) / 4
 
 
 def test_columns_that_nobody_needs_are_not_fetched(tmp_path: Path) -> None:
