@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,12 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(stac, files, tmp_path / "ws")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def marked(case: Case) -> Any:
+    """Statuses that are treated like others can wait."""
+    alike = ("402", "405", "409", "410", "418", "425", "451", "501", "502", "504", "520")
+    return pytest.param(case, id=case.name.replace(" ", "-"), marks=[pytest.mark.slow] if case.name.startswith(alike) else [])
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in CASES])
 def test_a_file_that_goes_wrong(world: World, case: Case) -> None:
     check(world, case)

@@ -17,6 +17,7 @@ from tests.access.questions import box
 from tests.access.world import World
 from tests.servers import Fault, RangeServer, Request, Response, StacServer
 
+pytestmark = pytest.mark.slow  # what an item becomes is tested fast in test_items.py; here it goes through whole builds
 Hurt = Callable[[World], None]
 ALL, REST = Built(), Built(rows=4)
 
