@@ -56,8 +56,10 @@ def fail(trial: Trial, number: int, code: str, *, lasting: bool) -> Report:
 
 
 def test_a_disk_that_fails(trial: Trial) -> None:
-    for place, code in enumerate(READING if trial.step.reads_only else (*WRITING, *READING)):
-        number = 1 + operations(trial, code) * (2 * place + 1) // 8
+    codes = READING if trial.step.reads_only else (*WRITING, *READING)
+    counts = {group: operations(trial, group[0]) for group in (WRITING, READING)}
+    for place, code in enumerate(codes):
+        number = 1 + counts[WRITING if code in WRITING else READING] * (2 * place + 1) // 8
         fail(trial, number, code, lasting=place % 2 == 1)
 
 

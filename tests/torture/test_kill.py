@@ -10,7 +10,7 @@ from tests.torture.scale import KILL_EVERY
 from tests.torture.state import state_of
 from tests.torture.steps import STEPS, Places, Trial
 
-SOME = 3
+SOME = 2
 """Points of each kind in the quick suite."""
 CHANGING = [name for name, step in STEPS.items() if not step.reads_only]
 
