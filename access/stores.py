@@ -60,7 +60,7 @@ class Located:
 
     Raises `Unavailable` or `AccessDenied` where none can be had."""
     wire: Wire | None = field(default=None, repr=False, compare=False)
-    """Of http and https: the client for short ranges, which it reads with half of obstore's work (docs/decisions/020)."""
+    """Of http and https: the client for short ranges, which it reads with half of obstore's work (docs/decisions/017)."""
 
 
 @dataclass(frozen=True, slots=True)
