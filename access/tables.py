@@ -35,7 +35,7 @@ _NARROW_ROWS, _WHOLE_ROWS = 65_536, 4096
 _ONE_GO = 1 << 20
 """Bytes of a row group up to which all columns are read at once: a second request costs more."""
 _HEAVY = 64 << 20
-"""Bytes of a row group's columns above which they are streamed: otherwise they are fetched together, in few requests."""
+"""Bytes of a row group above which its columns are streamed: otherwise they are fetched together, in few requests."""
 _BUFFER = 1 << 20
 """Bytes of one column that are held while it is streamed."""
 
@@ -140,7 +140,7 @@ class _Table:
             remedy = "give Parquet or GeoParquet; read other formats by a callable: table: {object: pkg.module:callable}"
             raise SpecError(f"the table {file.shown} is no Parquet file: {error}", remedy=remedy) from None
         leaves = self._metadata.schema
-        self._leaves = {leaves.column(at).path: at for at in range(len(leaves))}
+        self._leaves = [leaves.column(at).path for at in range(len(leaves))]
         schema = self._parquet().schema_arrow
         self._partition = {name: value for name, value in file.partition.items() if name not in schema.names}
         self.schema = pa.schema([*schema, *(pa.field(name, pa.scalar(value).type) for name, value in self._partition.items())])
@@ -150,7 +150,7 @@ class _Table:
         """The rows that pass, with the columns that make items."""
         if not sieve.admits(self._partition):
             return
-        chosen = {*sieve.layout.wanted(list(self._leaves)), *self._narrow(sieve)}
+        chosen = {*sieve.layout.wanted(self._leaves), *self._narrow(sieve)}
         whole = [leaf for leaf in self._leaves if leaf in chosen]
         for group in self._groups(sieve):
             yield from self._rows(group, whole, sieve)
@@ -170,7 +170,7 @@ class _Table:
     def _rows(self, group: int, whole: Sequence[str], sieve: Sieve) -> Iterator[pa.Table]:
         narrow = self._narrow(sieve)
         known: Mask | None = None
-        if narrow and self._size(group, whole) > _ONE_GO:
+        if narrow and self._size(group) > _ONE_GO:
             known = np.concatenate([sieve.mask(rows) for rows in self._batches(group, narrow, _NARROW_ROWS)])
             if not known.any():
                 return
@@ -182,13 +182,18 @@ class _Table:
                 yield rows if mask.all() else rows.filter(pa.array(mask))
 
     def _batches(self, group: int, leaves: Sequence[str], size: int) -> Iterator[pa.Table]:
-        file = self._parquet(streamed=self._size(group, leaves) > _HEAVY)
+        file = self._parquet(streamed=self._size(group) > _HEAVY)
         for batch in file.iter_batches(size, row_groups=[group], columns=list(leaves), use_threads=False):
             yield _with_constants(pa.table(batch), self._partition)
 
-    def _size(self, group: int, leaves: Sequence[str]) -> int:
-        columns = self._metadata.row_group(group)
-        return sum(columns.column(self._leaves[leaf]).total_compressed_size for leaf in leaves)
+    def _size(self, group: int) -> float:
+        """Bytes of a row group, about: what it is without compression, times what the file gains by it.
+
+        pyarrow knows them of each column, but asking for that ends the process where a footer is damaged (a C++ exception that its
+        `RowGroupMetaData.column` does not catch).
+        """
+        plain = [max(1, self._metadata.row_group(at).total_byte_size) for at in range(self._metadata.num_row_groups)]
+        return plain[group] * min(1.0, self._opened.size() / sum(plain))
 
     def _parquet(self, *, streamed: bool = False) -> pq.ParquetFile:
         local = isinstance(self._opened, pa.OSFile)
