@@ -34,7 +34,7 @@ HEADER_SIDES: Mapping[str, HeaderSide] = {
     "rasterio-other": HeaderSide("rasterio-other", 0.12, {"tables": True}),
     "rasterio-open": HeaderSide("rasterio", 0.12, {"tables": False}, compared=False),
     "rasterio-libertiff-open": HeaderSide("rasterio", 0.12, {"tables": False, "driver": "LIBERTIFF"}, compared=False),
-    "rasterio-untuned": HeaderSide("rasterio", 0.03, {"tables": True, "tuned": False}, compared=False),
+    "rasterio-untuned": HeaderSide("rasterio", 0.01, {"tables": True, "tuned": False}, compared=False),
 }
 
 
