@@ -70,7 +70,7 @@ class SharedStores:
         self._kept.clear()
 
     def _key(self, auth: AuthRef, effort: Effort, secrets: Secrets, source: str | None) -> Key:
-        """Empty where a secret is missing: only the hrefs tell whether it is needed, and then the stores say so."""
+        """Empty where a secret is missing: the stores say so when they are asked."""
         try:
             options = resolved(auth.options, secrets)
         except AccessDenied:
