@@ -89,7 +89,7 @@ def test_mutants_are_read_as_if_nothing_had_been_before(corpus: dict[str, Path])
     rng = random.Random(11)
     for name in SEEDS:
         data = corpus[name].read_bytes()
-        for _ in range(60):
+        for _ in range(25):
             changed = mutated(data, rng)
             warm, full = both(data, changed, rng.choice((len(changed), len(data), None)))
             assert warm == full
