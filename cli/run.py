@@ -1,24 +1,28 @@
-"""`rasterloom run`: the builds of all specs, one after the other. Imports Prefect, so it is loaded for this command alone."""
+"""`rasterloom run`: the builds of all specs, one after the other. Prefect is imported for the first build that can begin."""
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from rasterloom.access.collection import Collection
 from rasterloom.access.decide import Action
 from rasterloom.access.opening import commit_of
+from rasterloom.access.preflight import preflight
+from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, complain, error_document
 from rasterloom.cli.progress import both, shown
 from rasterloom.cli.specs import specs_of
 from rasterloom.errors import RasterloomError
-from rasterloom.flows.progress import Progress
-from rasterloom.flows.run import run as build
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
+
+if TYPE_CHECKING:
+    from rasterloom.flows.progress import Progress
 
 _WORDS: dict[Action, str] = {
     "reuse": "unchanged",
@@ -69,6 +73,8 @@ def retry(args: Namespace) -> None:
     """Ask for the failed files of one collection once more, by the spec that it was built from, and commit what comes."""
     workspace = open_workspace(args.workspace).uri
     spec = spec_from(commit_of(args.name, workspace).spec)
+    from rasterloom.flows.run import run as build
+
     with shown(args, args.name) as listener:
         build(spec, workspace=workspace, retry_failed=True, on_progress=listener)
 
@@ -77,6 +83,9 @@ def _build(args: Namespace, spec: CollectionSpec) -> _Built:
     told: list[Progress] = []
     start = time.monotonic()
     try:
+        preflight(spec, workspace=args.workspace, secrets=environment_secrets, now=datetime.now(UTC))
+        from rasterloom.flows.run import run as build
+
         with shown(args, spec.name) as listener:
             collection = build(spec, workspace=args.workspace, force=args.force, on_progress=both(told.append, listener))
     except RasterloomError as error:

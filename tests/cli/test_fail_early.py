@@ -32,7 +32,6 @@ def apis() -> Iterator[list[StacServer]]:
         yield [one, two, three, four]
 
 
-@pytest.mark.slow
 def test_run_ends_within_a_handful_of_requests(apis: list[StacServer], tmp_path: Path) -> None:
     """Four specs in one file, each wrong in its own way: each is tried, and said."""
     with RangeServer({}) as files:
@@ -59,11 +58,12 @@ def test_run_ends_within_a_handful_of_requests(apis: list[StacServer], tmp_path:
             [sys.executable, "-m", "rasterloom.cli.main", *words], capture_output=True, text=True, timeout=300, env={**os.environ, **home}
         )
         assert done.returncode == 2, done.stderr
+        assert "Prefect" not in done.stderr, "it takes longer to start than this whole test"
         errors = {each["name"]: each["error"] for each in json.loads(done.stdout)["collections"]}
         assert "answered 404 to the landing page" in errors["gone"]["message"]
         assert (errors["wrong"]["exit_code"], errors["wrong"]["remedy"]) == (2, "write collection: c")
         assert [each["remedy"] for each in errors["unmapped"]["problems"]] == ["write B04: red"]
         assert (errors["locked"]["exit_code"], "RASTERLOOM_ID is not set" in errors["locked"]["message"]) == (3, True)
         assert files.log == []
-    assert [len(api.log) for api in apis[:3]] == [3, 4, 4]
+    assert [len(api.log) for api in apis[:3]] == [1, 4, 4]
     assert len(apis[3].log) <= 2, "and no page after the first"
