@@ -205,7 +205,7 @@ def _meet(boxes: Boxes, areas: Sequence[Bounds], *, round_earth: bool) -> Mask:
     """True where a box meets an area, where it has none, and where its width cannot be taken at its word."""
     xmin, ymin, xmax, ymax = boxes.T
     odd = ((xmin > xmax) | (xmax - xmin > _WIDE)) if round_earth else np.zeros(len(boxes), np.bool_)
-    keep = np.isnan(boxes).any(axis=1)
+    keep: Mask = np.asarray(np.isnan(boxes).any(axis=1))
     for west, south, east, north in areas:
         level = (ymin <= north) & (ymax >= south)
         for turn in (-360.0, 0.0, 360.0) if round_earth else (0.0,):

@@ -265,6 +265,11 @@ def _gaps(tables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> list
     return [int(gap) if fit else None for gap, fit in zip(low, fits, strict=True)]
 
 
+def _is_next_smaller(kept: _Kept, following: _Kept) -> bool:
+    """Whether both are images of one file, and the second is the smaller."""
+    return following.header is kept.header and following.level.width < kept.level.width and not kept.mask and not following.mask
+
+
 def _first_offsets(
     levels: Sequence[_Kept], tables: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], gaps: Sequence[int | None]
 ) -> list[int | None]:
@@ -273,8 +278,7 @@ def _first_offsets(
     for at, (kept, (offsets, _), gap) in enumerate(zip(levels, tables, gaps, strict=True)):
         first: int | None = int(offsets[0])
         following = levels[at + 1] if at + 1 < len(levels) else None
-        smaller = following is not None and following.header is kept.header and following.level.width < kept.level.width
-        if smaller and gap is not None and not kept.mask and not following.mask:
+        if following is not None and gap is not None and _is_next_smaller(kept, following):
             last_offsets, last_counts = tables[at + 1]
             first = None if first == int(last_offsets[-1] + last_counts[-1]) + gap else first
         firsts.append(first)
