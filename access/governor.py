@@ -98,7 +98,7 @@ class Turns:
         probe = self._broken is not None
         if probe and now < self._broken_until:
             raise _down(self.host, self._broken or "")
-        taken = self._probing if probe else self._under_way >= max(1.0, self.window // 1)
+        taken = self._probing if probe else self._under_way + 1 > max(1.0, self.window)
         if not taken and now >= self._not_before:
             self._under_way += 1
             self._probing = probe
@@ -121,7 +121,10 @@ class Turns:
                 if self._window >= self._wide:
                     self._window, self._starting, self._not_before = None, False, 0.0
             self.strained = self._window is not None or self._limit is not None
-            self._turn.notify()
+            if self._window is None:
+                self._turn.notify_all()  # whoever still waits for a turn may go
+            else:
+                self._turn.notify()
 
     def throttled(self, ticket: Ticket, most: int) -> None:
         """The host is too busy. `most`: what is asked at once where nothing holds it back."""

@@ -66,6 +66,17 @@ def test_an_unknown_host_gets_few_requests_and_one_that_answers_any_number(gate:
     assert not gate.turns.strained
 
 
+def test_who_waits_for_a_turn_goes_when_the_host_is_well(gate: Gate) -> None:
+    """Without a single turn being given back: a host that is well has turns for all."""
+    held = many(gate)
+    with ThreadPoolExecutor(40) as pool:
+        waiting = [pool.submit(gate.enter) for _ in range(40)]
+        for _ in range(100):
+            gate.answered()
+        assert len([one.result(timeout=60) for one in waiting]) == 40
+    assert len(held) == FIRST_WINDOW
+
+
 def test_a_busy_host_gets_fewer_requests_and_then_more_again(well: Gate) -> None:
     ticket = well.enter()
     well.throttled(ticket, most=100)
