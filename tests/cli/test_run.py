@@ -83,6 +83,7 @@ def test_schedules_need_a_server(command: str, stand: Stand, capsys: pytest.Capt
     assert "prefect server start" in seen.err
 
 
+@pytest.mark.slow
 def test_deploy_registers_every_spec(stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "two.yaml"
     text = stand.home.spec.read_text()

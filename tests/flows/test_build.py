@@ -178,6 +178,7 @@ def test_another_endpoint_under_the_same_name_is_another_collection(archive: Arc
 # --- what is remembered --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_tasks_cached(archive: Archive, workspace: str) -> None:
     _, first = built(archive.spec(), workspace)
     forget_commits(workspace)
@@ -212,6 +213,7 @@ def test_an_open_window_is_searched_again_and_its_headers_are_not(archive: Archi
     assert last.header_requests == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_without_reading_finished_batches_again(large: Archive, workspace: str) -> None:
     last_scene = large.scenes - 1
     large.files.faults[f"/scene-{last_scene:04d}/blue.tif"] = Hang(20)

@@ -73,6 +73,7 @@ def is_gone(pid: int, seconds: float = 15) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_local_run_prints_nothing_of_prefect_and_stops_its_server(start) -> None:
     process = start()
     out, error = process.communicate(timeout=120)
@@ -82,6 +83,7 @@ def test_a_local_run_prints_nothing_of_prefect_and_stops_its_server(start) -> No
     assert is_gone(int(pid))
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_flow_and_its_server(start) -> None:
     process = start("hang")
     pid = int(process.stdout.readline())
