@@ -9,13 +9,12 @@ from datetime import datetime
 from difflib import get_close_matches
 from functools import reduce
 from operator import and_, or_
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rasterloom.errors import SpecError
-from rasterloom.specs.cql2 import All, Compare, Filter, In, IsNull, Leaf, Like, Literal, Some, leaves, weakened
+from rasterloom.specs.cql2 import RELATIONS, All, Compare, Filter, In, IsNull, Leaf, Like, Literal, Some, leaves, weakened
 from rasterloom.specs.cql2tokens import to_text
 from rasterloom.specs.filters import filter_of, parse_filter
 from rasterloom.specs.wrong import shown
@@ -125,18 +124,8 @@ def _compared(leaf: Compare, column: Column) -> pc.Expression | None:
     value = _scalar(leaf.value, column.kind)
     if value is None:
         return None
-    found = _SIGNS[leaf.op](column.field, value)
+    found = RELATIONS[leaf.op](column.field, value)
     return found & ~pc.is_nan(column.field) if leaf.op == "<>" and pa.types.is_floating(column.kind) else found
-
-
-_SIGNS: dict[str, Callable[[Any, Any], pc.Expression]] = {
-    "=": lambda field, value: field == value,
-    "<>": lambda field, value: field != value,
-    "<": lambda field, value: field < value,
-    "<=": lambda field, value: field <= value,
-    ">": lambda field, value: field > value,
-    ">=": lambda field, value: field >= value,
-}
 
 
 def _in(leaf: In, column: Column) -> pc.Expression | None:

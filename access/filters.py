@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from rasterloom.access.moments import instant_of
-from rasterloom.specs.cql2 import All, Compare, Filter, In, IsNull, Leaf, Like, Literal, Some
+from rasterloom.specs.cql2 import RELATIONS, All, Compare, Filter, In, IsNull, Leaf, Like, Literal, Some
 from rasterloom.specs.filters import filter_of
 
 Item = Mapping[str, Any]
@@ -89,7 +89,7 @@ def _leaf(leaf: Leaf) -> Test:
 def _judged(leaf: Compare | In | Like) -> tuple[Callable[[Any], Any], Callable[[Any], bool]]:
     """What makes a value comparable (None where it is not), and the judgement of what is."""
     if isinstance(leaf, Compare):
-        compare, wanted = _COMPARE[leaf.op], leaf.value
+        compare, wanted = RELATIONS[leaf.op], leaf.value
         return _known(wanted, folded=leaf.folded), lambda value: compare(value, wanted)
     negated = leaf.negated
     if isinstance(leaf, In):
@@ -148,16 +148,6 @@ def _known(wanted: Literal, *, folded: bool, pattern: bool = False) -> Callable[
     if isinstance(wanted, bool):
         return _truth
     return _moment if isinstance(wanted, datetime) else _number
-
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "=": lambda value, wanted: value == wanted,
-    "<>": lambda value, wanted: value != wanted,
-    "<": lambda value, wanted: value < wanted,
-    "<=": lambda value, wanted: value <= wanted,
-    ">": lambda value, wanted: value > wanted,
-    ">=": lambda value, wanted: value >= wanted,
-}
 
 
 # --- LIKE -------------------------------------------------------------------------------------------------------------------------

@@ -27,21 +27,12 @@ _LIVING: WeakValueDictionary[int, ArrowFile | ObjectFiles] = WeakValueDictionary
 
 
 class ArrowFile(io.RawIOBase):
-    """A file of ours that Arrow's threads read: the end of the interpreter waits for them."""
+    """A seekable file of ours that Arrow's threads read: the end of the interpreter waits for them."""
 
     def __init__(self) -> None:
         super().__init__()
         _LIVING[id(self)] = self
-
-
-class RangeFile(ArrowFile):
-    """One object as a seekable file: a read is a range request of exactly that many bytes."""
-
-    def __init__(self, store: ObjectStore, key: str) -> None:
-        super().__init__()
-        self._store = store
-        self._key = key
-        self._size = obstore.head(store, key)["size"]
+        self._size = 0
         self._at = 0
 
     def readable(self) -> bool:
@@ -60,6 +51,16 @@ class RangeFile(ArrowFile):
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
+
+
+class RangeFile(ArrowFile):
+    """One object as a seekable file: a read is a range request of exactly that many bytes."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        super().__init__()
+        self._store = store
+        self._key = key
+        self._size = obstore.head(store, key)["size"]
 
     def read(self, size: int = -1, /) -> bytes:
         end = self._size if size < 0 else min(self._size, self._at + size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -129,26 +128,8 @@ class _Ranges(ArrowFile):
     def __init__(self, located: Located, stores: Stores, effort: Effort, meter: Meter) -> None:
         super().__init__()
         self._located, self._stores, self._effort, self._meter = located, stores, effort, meter
-        self._at = 0
         self._first = b""
         self._first = self._asked(0, FIRST)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def size(self) -> int:
-        return self._size
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
 
     def read(self, size: int = -1, /) -> bytes:
         start, end = self._at, self._size if size < 0 else min(self._size, self._at + size)

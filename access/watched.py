@@ -60,6 +60,8 @@ class WatchedAdapter(HTTPAdapter):
 
 
 class _Connection(HTTPConnection):
+    """Shows its socket to the watch as soon as it waits for an answer."""
+
     def __init__(self, adapter: WatchedAdapter, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._adapter = adapter
@@ -69,11 +71,5 @@ class _Connection(HTTPConnection):
         return super().getresponse()
 
 
-class _SecureConnection(HTTPSConnection):
-    def __init__(self, adapter: WatchedAdapter, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._adapter = adapter
-
-    def getresponse(self) -> HTTPResponse:
-        self._adapter.opened = self.sock
-        return super().getresponse()
+class _SecureConnection(_Connection, HTTPSConnection):
+    """The same, encrypted."""

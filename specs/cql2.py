@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
 from rasterloom.errors import SpecError
@@ -33,6 +34,8 @@ NEGATED = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
 """Operator -> the one that is true exactly where it is false."""
 MIRRORED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 """Operator -> the one for exchanged sides."""
+RELATIONS: dict[str, Callable[[Any, Any], Any]] = {"=": eq, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+"""Operator -> the relation of two sides, be they values or expressions of Arrow."""
 
 _INSTANT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)(?:[Tt ](?P<time>\d\d:\d\d)(?::(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?(?P<zone>[Zz]|[+-]\d\d:\d\d)?)?"
