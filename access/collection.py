@@ -19,7 +19,9 @@ from rasterloom.access.credentials import reading_effort
 from rasterloom.access.describe import Description
 from rasterloom.access.export import copy_as, export_collection
 from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
-from rasterloom.access.pixels import read_arrays
+from rasterloom.access.pixels.arrays import read_arrays
+from rasterloom.access.pixels.engine import Engine
+from rasterloom.access.pixels.files import pixel_columns
 from rasterloom.access.provenance import provenance_table
 from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.access.shared import shared_stores
@@ -234,12 +236,10 @@ class Collection:
         (band,) = self._checked_bands(bands) if len(bands) == 1 else _one_band(bands)
         shapes = geometries_of(geometries)
         view = self._view((meets(shapes),), self._bands)
-        columns = [
-            name for name in ("id", "assets", "crs", "proj:epsg", f"{band}_metadata", f"{band}_ext") if name in self.dataset.schema.names
-        ]
         how = effort or self._effort
         stores = shared_stores(how.auth, effort=how, secrets=secrets, source=self._opened.source)
-        return read_arrays(view.to_table(columns), band, shapes, stores=stores, effort=how)
+        rows = view.to_table(pixel_columns(self.dataset.schema, [band]))
+        return read_arrays(rows, band, shapes, engine=Engine(stores, effort=how))
 
     # elsewhere
 

@@ -1,0 +1,1 @@
+"""From rows of a collection to pixels: which bytes, their decoding, grids and reprojection. Neither Prefect nor a STAC API."""

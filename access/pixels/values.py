@@ -1,0 +1,52 @@
+"""What is asked of the engine and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rasterloom.raster.header import Header
+from rasterloom.raster.tiles import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BandFile:
+    """One band of one scene: where its file lies and what its header says."""
+
+    scene: str
+    """Id of the row."""
+    band: str
+    """Code of the band."""
+    href: str
+    band_index: int
+    """0-based sample of the file."""
+    header: Header
+    crs: str
+    """`EPSG:n`, else WKT2 or PROJJSON text."""
+    datetime: datetime | None = None
+    """Naive UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WindowRead:
+    """Pixels to read: `window` must lie inside of the level."""
+
+    file: BandFile
+    window: Window
+    """In pixels of the level."""
+    level: int = 0
+    """0 is the full resolution, n the n-th overview of the header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pixels:
+    """The answer to a `WindowRead`."""
+
+    data: NDArray[Any]
+    """Shape (height, width), in the dtype of the file; where `valid` is False what the file holds, or its fill value where it is sparse."""
+    valid: NDArray[np.bool_]
+    """True = valid, shape (height, width): neither nodata (NaN included), nor masked by the internal mask or by alpha."""
