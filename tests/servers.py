@@ -125,7 +125,8 @@ class _Connection(socketserver.StreamRequestHandler):
     def _send(self, request: Request, response: Response) -> bool:
         phrase = _PHRASES.get(response.status, "Answer")
         lines = [f"HTTP/1.1 {response.status} {phrase}"]
-        headers = {"Content-Length": str(len(response.body)), **response.headers}
+        length = {} if "Transfer-Encoding" in response.headers else {"Content-Length": str(len(response.body))}
+        headers = {**length, **response.headers}
         lines += [f"{name}: {value}" for name, value in headers.items()]
         sent = response.body if response.cut_after is None else response.body[: response.cut_after]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
