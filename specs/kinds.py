@@ -60,7 +60,7 @@ def _web(text: str) -> str:
     return _url(text, "https", "http")
 
 
-def _place(text: str) -> str:
+def place(text: str) -> str:
     """A path or a URL of a store."""
     _plain(text)
     return _url(text, "s3", "gs", "az", "https", "http", "file") if "://" in text else text
@@ -185,7 +185,7 @@ Text = Annotated[str, Strict(), AfterValidator(_plain)]
 Name = Annotated[str, Strict(), AfterValidator(_name)]
 Code = Annotated[str, Strict(), AfterValidator(_code)]
 Importable = Annotated[str, Strict(), AfterValidator(_import)]
-Place = Annotated[str, Strict(), AfterValidator(_place)]
+Place = Annotated[str, Strict(), AfterValidator(place)]
 Writable = Annotated[str, Strict(), AfterValidator(_writable)]
 Api = Annotated[str, Strict(), AfterValidator(_api)]
 Length = Annotated[str, Strict(), AfterValidator(_length)]

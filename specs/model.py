@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from rasterloom.specs.checks import Check
 from rasterloom.specs.kinds import BBox, Code, Dates, Geometry, Name, Text, Whole, Writable
 from rasterloom.specs.query import Filter, Query
+from rasterloom.specs.reads import ReadSpec
 from rasterloom.specs.rules import Broken, broken
 from rasterloom.specs.sections import (
     AuthSpec,
@@ -20,7 +21,6 @@ from rasterloom.specs.sections import (
     DedupeSpec,
     ExportSpec,
     FreshnessSpec,
-    ReadSpec,
     RefreshSpec,
     RunSpec,
     ScheduleSpec,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import islice
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -51,11 +51,18 @@ _TABLE: dict[str, Callable[[str, Any, _Context], Explained]] = {
     "bool_type": _wanted("true or false", "write true or false"),
     "dict_type": _mapping,
     "model_type": _mapping,
+    "model_attributes_type": _mapping,
     "tuple_type": lambda text, value, _: (f"{text} is {_kind(value)}, wanted is a list", f"write [{text}]"),
     "literal_error": _word,
     "greater_than_equal": lambda text, _, context: (f"{text} is below the limit {context['ge']:g}", f"write {context['ge']:g} or more"),
     "less_than_equal": lambda text, _, context: (f"{text} is above the limit {context['le']:g}", f"write {context['le']:g} or less"),
     "too_short": _short,
+    "union_tag_invalid": lambda _, __, context: (
+        f"the kind {shown(context['tag'])} is none of {context['expected_tags']}",
+        _nearest_word(context["tag"], context["expected_tags"]),
+    ),
+    "union_tag_not_found": lambda _, __, ___: ("the key kind is missing", "add kind: stack, composite, zonal, points or chips"),
+    "greater_than": lambda text, _, context: (f"{text} is not above {context['gt']:g}", f"write more than {context['gt']:g}"),
     "finite_number": lambda text, _, __: (f"{text} is not a finite number", "write a number"),
     "string_unicode": lambda text, _, __: (f"{text} is not Unicode text", "write plain text"),
 }
@@ -76,15 +83,21 @@ def _problems(error: ValidationError, *, file: str, document: Document | None) -
     details = error.errors(include_url=False)
     hidden = {tuple(one["loc"]) for one in details if "literal secret" in one["msg"]}
     for one in details:
-        path: Path = tuple(part for part in one["loc"] if part != "[key]")
+        tagged: Path = tuple(part for part in one["loc"] if part != "[key]")
+        path = _untagged(tagged)
         if _may_repeat_a_secret(one, path, hidden) or (document and path and _touches(path, document.refused)):
             continue
         value = _value(one, path, document)
         text = HIDDEN if _touches(path, hidden) or any(map(is_secret_key, path)) else shown(value)
-        message, remedy = _explain(one["type"], one.get("ctx", {}), one["msg"], path, value, text)
+        message, remedy = _explain(one["type"], one.get("ctx", {}), one["msg"], tagged, value, text)
         mark = document.mark(path, of_key=one["type"] in ("extra_forbidden", "missing") or "[key]" in one["loc"]) if document else None
         yield Problem(message=message, path=dotted(path), value=text if value is not None else "", remedy=remedy, file=file,
                       line=mark.line if mark else 0, column=mark.column if mark else 0)  # fmt: skip
+
+
+def _untagged(path: Path) -> Path:
+    """The path in the document: of a read, pydantic names the kind too, `reads.mean.composite.bands`."""
+    return (*path[:2], *path[3:]) if path[:1] == ("reads",) and len(path) > 2 else path
 
 
 def _touches(path: Path, hidden: set[Path]) -> bool:
@@ -141,16 +154,27 @@ def known_keys(path: Path) -> list[str]:
         model = _model_of(annotation)
         if model is not None and isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
+        elif tagged := [kind for kind in _models_of(annotation) if part == _tag_of(kind)]:
+            annotation = tagged[0]
     model = _model_of(annotation)
     return list(model.model_fields) if model else []
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
+    return next(_models_of(annotation), None)
+
+
+def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, tuple, dict):
-        return next(filter(None, map(_model_of, get_args(annotation))), None)
-    return None
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, tuple, dict, Annotated):
+        for part in get_args(annotation):
+            yield from _models_of(part)
+
+
+def _tag_of(model: type[BaseModel]) -> str | None:
+    kind = model.model_fields.get("kind")
+    return get_args(kind.annotation)[0] if kind and get_origin(kind.annotation) is Literal else None
 
 
 def _kind(value: Any) -> str:

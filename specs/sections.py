@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rasterloom.specs.durations import parse_duration
 from rasterloom.specs.kinds import (
     Api,
-    Code,
     Cron,
     Flag,
     HostName,
@@ -258,6 +259,19 @@ class FreshnessSpec(Section):
     error_after: PositiveLength | None = None
     """E.g. `P7D`."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> FreshnessSpec:
+        if self.warn_after is None and self.error_after is None:
+            raise wrong("neither warn_after nor error_after is given", remedy="write {warn_after: P3D, error_after: P7D}")
+        if self.warn_after and self.error_after and _longer(self.warn_after, self.error_after):
+            raise wrong(f"warn_after {self.warn_after} is longer than error_after {self.error_after}", remedy="warn before it is an error")
+        return self
+
+
+def _longer(a: str, b: str) -> bool:
+    start = datetime(2000, 1, 1, tzinfo=UTC)
+    return parse_duration(a).after(start) > parse_duration(b).after(start)
+
 
 class ExportSpec(Section):
     """A copy for others."""
@@ -266,23 +280,6 @@ class ExportSpec(Section):
     """Directory or prefix; must be empty."""
     format: Literal["collection", "stac-geoparquet"] = "collection"
     """A plain collection, or STAC GeoParquet."""
-
-
-class ReadSpec(Section):
-    """One read of pixels after the build."""
-
-    kind: Literal["stack", "composite", "zonal", "points", "chips"]
-    """What is made."""
-    bands: tuple[Code, ...] | None = None
-    """Default: all."""
-    area: Json | Text | None = None
-    """GeoJSON, or the path of a file."""
-    mask: Json | None = None
-    """Pixels to leave out."""
-    expressions: dict[Text, Text] | None = None
-    """Name -> expression of bands."""
-    output: Text | None = None
-    """Where the result is written."""
 
 
 class ScheduleSpec(OneOf):

@@ -1,0 +1,198 @@
+"""Read jobs of a spec: what pixels are made into after a build. One model per kind, told apart by `kind`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter, model_validator
+
+from rasterloom.specs.area import checked_box, checked_geometry
+from rasterloom.specs.cql2 import WrongFilter
+from rasterloom.specs.filters import parse_filter
+from rasterloom.specs.identity import digest
+from rasterloom.specs.kinds import Code, Dates, Flag, PositiveLength, Text, Whole, Writable, json_value, place
+from rasterloom.specs.query import Filter
+from rasterloom.specs.sections import OneOf, Section
+from rasterloom.specs.wrong import a_list, shown, wrong
+
+Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode", "max", "min"]
+Statistic = Literal["count", "mean", "min", "max", "sum", "std", "median"]
+Number = Annotated[float, Strict()]
+Bit = Annotated[Whole, Field(ge=0, le=31)]
+
+
+def _area(value: Any) -> dict[str, Any]:
+    """GeoJSON of an area; a box becomes a polygon, one that crosses the antimeridian two."""
+    if not isinstance(value, list | tuple):
+        return checked_geometry(value)
+    west, south, east, north = checked_box(cast(Any, value))
+    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    boxes = [[[[left, south], [right, south], [right, north], [left, north], [left, south]]] for left, right in spans]
+    kind, coordinates = ("Polygon", boxes[0]) if len(boxes) == 1 else ("MultiPolygon", boxes)
+    return checked_geometry({"type": kind, "coordinates": coordinates})
+
+
+def _features(value: Any) -> Any:
+    if isinstance(value, str):
+        return place(value)
+    if not isinstance(value, Mapping):
+        raise wrong(f"{shown(value)} are no features", remedy="write the path of a GeoJSON or GeoParquet file, or inline GeoJSON")
+    return json_value(value)
+
+
+def _parsed(value: Any) -> Any:
+    try:
+        parse_filter(value)
+    except WrongFilter as error:
+        raise wrong(error.message, remedy=error.remedy) from error
+    return value
+
+
+Area = Annotated[dict[str, Any], BeforeValidator(_area)]
+Features = Annotated[dict[str, Any] | str, BeforeValidator(_features)]
+"""A GeoJSON feature collection, or the path or URL of a GeoJSON, GeoParquet or Parquet file."""
+
+
+class MaskSpec(OneOf):
+    """Pixels to leave out, by a band of classes or of flags."""
+
+    one_of: ClassVar[tuple[str, ...]] = ("values", "bits", "keep")
+
+    band: Code
+    """Band of the collection, e.g. SCL; read with `nearest`."""
+    values: tuple[Number, ...] | None = Field(default=None, min_length=1)
+    """Left out: pixels that hold one of these."""
+    bits: tuple[Bit, ...] | None = Field(default=None, min_length=1)
+    """Left out: pixels with one of these bits set; 0 is the lowest."""
+    keep: tuple[Number, ...] | None = Field(default=None, min_length=1)
+    """Left out: pixels that hold none of these."""
+
+
+class _Read(Section):
+    """What every kind takes."""
+
+    bands: tuple[Code, ...] | None = Field(default=None, min_length=1)
+    """Bands to read, in this order; default: all, or none where there are expressions."""
+    expressions: dict[Code, Text] | None = Field(default=None, min_length=1)
+    """Name -> expression of bands, e.g. `{ndvi: (B08 - B04) / (B08 + B04)}`."""
+    mask: MaskSpec | None = None
+    """Pixels to leave out, e.g. `{band: SCL, values: [3, 8, 9, 10]}`."""
+    area: Area | None = None
+    """`[west, south, east, north]` or GeoJSON; in a file also the path of a GeoJSON or GeoParquet file. Default: that of the collection."""
+    dates: Dates | None = None
+    """Of the scenes to read, as the `dates` of a spec; default: all."""
+    filter: Annotated[Filter, AfterValidator(_parsed)] | None = None
+    """Of the scenes to read, as the `filter` of a spec."""
+    output: Writable | None = None
+    """Directory or prefix that is kept equal to the newest output; default: outputs stay in the workspace alone."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> _Read:
+        names = [*(self.bands or ()), *(self.expressions or {})]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise wrong(f"{a_list(twice)} stands twice among bands and expressions", remedy="give each its own name")
+        return self
+
+
+class _GridRead(_Read):
+    """What the kinds take that put scenes onto one grid."""
+
+    crs: Text | None = None
+    """Of the grid, e.g. `EPSG:32632`; default: the one that most files have."""
+    resolution: Annotated[float, Strict(), Field(gt=0)] | None = None
+    """Size of a pixel in the units of the CRS; default: that of the finest band."""
+    resampling: Resampling = "nearest"
+    """How pixels of another grid are taken; masks always take `nearest`."""
+
+
+class ChunkSpec(Section):
+    """Pixels of one chunk."""
+
+    time: Whole = Field(default=1, ge=1, le=10_000)
+    """Scenes."""
+    y: Whole = Field(default=512, ge=16, le=16_384)
+    """Rows."""
+    x: Whole = Field(default=512, ge=16, le=16_384)
+    """Columns."""
+
+
+class StackRead(_GridRead):
+    """Scenes on one grid, as an array of time, y and x per band."""
+
+    kind: Literal["stack"]
+    """`stack`."""
+    by: Literal["scene", "solar_day"] = "scene"
+    """One step in time per scene, or per day of the sun, whose scenes are put together."""
+    format: Literal["zarr", "netcdf"] = "zarr"
+    """How the array is written."""
+    chunks: ChunkSpec = ChunkSpec()
+    """How the array is cut."""
+
+
+class CompositeRead(_GridRead):
+    """One image per period."""
+
+    kind: Literal["composite"]
+    """`composite`."""
+    period: PositiveLength | None = None
+    """Length of a period, e.g. `P1M`; default: one image of all scenes."""
+    method: Literal["median", "mean", "min", "max", "first"] = "median"
+    """What becomes of the valid pixels of a period."""
+
+
+class ZonalRead(_Read):
+    """Statistics per polygon and scene."""
+
+    kind: Literal["zonal"]
+    """`zonal`."""
+    zones: Features
+    """Polygons: GeoJSON, or the path or URL of a GeoJSON or GeoParquet file. Their own columns stay."""
+    statistics: tuple[Statistic, ...] = Field(default=("count", "mean", "min", "max"), min_length=1)
+    """Columns per band."""
+    all_touched: Flag = False
+    """Count pixels that a polygon touches, and not those alone whose centre is inside."""
+
+
+class PointsRead(_Read):
+    """Values at points through time."""
+
+    kind: Literal["points"]
+    """`points`."""
+    points: Features
+    """Points: GeoJSON, or the path or URL of a GeoJSON, GeoParquet or Parquet file. Their own columns stay."""
+
+
+class ChipsRead(_GridRead):
+    """Windows of one size, for training."""
+
+    kind: Literal["chips"]
+    """`chips`."""
+    size: Whole = Field(default=256, ge=8, le=4096)
+    """Pixels of an edge."""
+    stride: Whole | None = Field(default=None, ge=1, le=16_384)
+    """Pixels from one window to the next; default: `size`."""
+    format: Literal["zarr", "geotiff"] = "zarr"
+    """How chips are written."""
+
+
+ReadSpec = Annotated[StackRead | CompositeRead | ZonalRead | PointsRead | ChipsRead, Field(discriminator="kind")]
+"""One read of pixels after the build."""
+Read = StackRead | CompositeRead | ZonalRead | PointsRead | ChipsRead
+_ADAPTER: TypeAdapter[Read] = TypeAdapter(ReadSpec)
+
+
+def read_from(mapping: Any) -> Read:
+    """The read that was stored as JSON. Raises pydantic's `ValidationError`."""
+    return _ADAPTER.validate_python(mapping)
+
+
+def read_to_json(read: Read) -> dict[str, Any]:
+    """As it stands in a spec, defaults spelled out: what a read of an older version of this program meant stays what it meant."""
+    return read.model_dump(mode="json", exclude_none=True)
+
+
+def read_fingerprint(read: Read) -> str:
+    """64 hex digits of everything that decides what is read and made; where it is copied to does not."""
+    return digest({key: value for key, value in read_to_json(read).items() if key != "output"})
