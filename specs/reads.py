@@ -7,16 +7,18 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter, model_validator
 
+from rasterloom.errors import SpecError
 from rasterloom.specs.area import checked_box, checked_geometry
 from rasterloom.specs.cql2 import WrongFilter
+from rasterloom.specs.expressions import parse_expression
 from rasterloom.specs.filters import parse_filter
 from rasterloom.specs.identity import digest
-from rasterloom.specs.kinds import Code, Dates, Flag, PositiveLength, Text, Whole, Writable, json_value, place
+from rasterloom.specs.kinds import Code, Dates, Flag, PositiveLength, Share, Text, Whole, Writable, json_value, place
 from rasterloom.specs.query import Filter
 from rasterloom.specs.sections import OneOf, Section
 from rasterloom.specs.wrong import a_list, shown, wrong
 
-Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode", "max", "min"]
+Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
 Statistic = Literal["count", "mean", "min", "max", "sum", "std", "median"]
 Number = Annotated[float, Strict()]
 Bit = Annotated[Whole, Field(ge=0, le=31)]
@@ -49,6 +51,18 @@ def _parsed(value: Any) -> Any:
     return value
 
 
+def _expression(text: str) -> str:
+    try:
+        parse_expression(text)
+    except SpecError as error:
+        raise wrong(error.message, remedy=error.remedy) from error
+    return text
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, Mapping | MaskSpec) else value
+
+
 Area = Annotated[dict[str, Any], BeforeValidator(_area)]
 Features = Annotated[dict[str, Any] | str, BeforeValidator(_features)]
 """A GeoJSON feature collection, or the path or URL of a GeoJSON, GeoParquet or Parquet file."""
@@ -69,15 +83,19 @@ class MaskSpec(OneOf):
     """Left out: pixels that hold none of these."""
 
 
+Masks = Annotated[tuple[MaskSpec, ...], BeforeValidator(_several, json_schema_input_type=MaskSpec | tuple[MaskSpec, ...])]
+"""One mask, or several: a pixel that any of them leaves out is left out."""
+
+
 class _Read(Section):
     """What every kind takes."""
 
     bands: tuple[Code, ...] | None = Field(default=None, min_length=1)
     """Bands to read, in this order; default: all, or none where there are expressions."""
-    expressions: dict[Code, Text] | None = Field(default=None, min_length=1)
+    expressions: dict[Code, Annotated[Text, AfterValidator(_expression)]] | None = Field(default=None, min_length=1)
     """Name -> expression of bands, e.g. `{ndvi: (B08 - B04) / (B08 + B04)}`."""
-    mask: MaskSpec | None = None
-    """Pixels to leave out, e.g. `{band: SCL, values: [3, 8, 9, 10]}`."""
+    mask: Masks | None = Field(default=None, min_length=1)
+    """Pixels to leave out, e.g. `{band: SCL, values: [3, 8, 9, 10]}`, or a list of such."""
     area: Area | None = None
     """`[west, south, east, north]` or GeoJSON; in a file also the path of a GeoJSON or GeoParquet file. Default: that of the collection."""
     dates: Dates | None = None
@@ -139,7 +157,9 @@ class CompositeRead(_GridRead):
     period: PositiveLength | None = None
     """Length of a period, e.g. `P1M`; default: one image of all scenes."""
     method: Literal["median", "mean", "min", "max", "first"] = "median"
-    """What becomes of the valid pixels of a period."""
+    """What becomes of the valid pixels of a period; `first`: the first valid one in the order of `order_by`."""
+    order_by: tuple[Text, ...] = Field(default=("datetime",), min_length=1, max_length=8)
+    """Properties whose smallest value comes first, with a `-` before it whose largest does, e.g. `[eo:cloud_cover, -datetime]`."""
 
 
 class ZonalRead(_Read):
@@ -173,8 +193,10 @@ class ChipsRead(_GridRead):
     """Pixels of an edge."""
     stride: Whole | None = Field(default=None, ge=1, le=16_384)
     """Pixels from one window to the next; default: `size`."""
-    format: Literal["zarr", "geotiff"] = "zarr"
-    """How chips are written."""
+    min_valid: Share = 0.5
+    """Least share of pixels that are valid in every band; windows with less are left out."""
+    format: Literal["zarr", "geotiff"] = "geotiff"
+    """One file per chip, or one array of all of them."""
 
 
 ReadSpec = Annotated[StackRead | CompositeRead | ZonalRead | PointsRead | ChipsRead, Field(discriminator="kind")]
