@@ -1,0 +1,179 @@
+"""Pixels of one raster on another grid: a copy where both are aligned, else GDAL's warp, in which nodata has no weight."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
+
+from rasterloom.access.pixels.values import Pixels
+from rasterloom.errors import SpecError, Unreadable
+from rasterloom.raster.grid import Grid
+from rasterloom.raster.header import Affine
+
+Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
+"""How a pixel is made from those around it. `nearest` and `mode` give values that stand in the file: what classes and bit masks need."""
+PICKING: tuple[Resampling, ...] = ("nearest", "mode")
+"""The resamplings that invent no value."""
+REACH: dict[Resampling, int] = {"nearest": 1, "bilinear": 1, "cubic": 2, "average": 1, "mode": 1}
+"""Pixels of the source, or of the target where that is coarser, that a kernel reaches to each side."""
+
+_TOLERANCE = 0.001
+"""Pixels of the source by which GDAL's linear interpolation of a projection may miss (measured: as fast as its default, 0.125)."""
+_ALIGNED = 1e-3
+"""Pixels by which two grids may differ over their whole length and still be one: the noise of stored degrees."""
+_EXACT_AS_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float16", "float32")
+
+
+def warped(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -> Pixels:
+    """`pixels` of `source` on `target`, in their dtype; False in `valid` where the source has none.
+
+    `bilinear`, `cubic`: the mean of the valid pixels around by the kernel's weights, valid where the pixel under the centre is.
+    `average`, `mode`: over the valid pixels that the target's pixel covers. Integers are rounded. Raises `Unreadable` (`crs`).
+    """
+    found = _pasted(pixels, source, target)
+    if found is not None:
+        return found
+    if resampling == "nearest":
+        return _picked(pixels, source, target)
+    return _mixed(pixels, source, target, resampling)
+
+
+def checked_resampling(resampling: str) -> Resampling:
+    """Raises SpecError for what is none."""
+    for known in REACH:
+        if resampling == known:
+            return known
+    raise SpecError(f"resampling {resampling!r} is not known", remedy=f"it is one of {', '.join(REACH)}")
+
+
+@lru_cache(maxsize=64)
+def known_crs(crs: str) -> pyproj.CRS:
+    """`EPSG:n`, WKT or PROJJSON text. Raises `Unreadable` (`crs`)."""
+    try:
+        return pyproj.CRS.from_user_input(json.loads(crs) if crs.startswith("{") else crs)
+    except ProjError as error:
+        raise Unreadable(f"the CRS {crs[:60]!r} is not known: {error}", reason="crs", remedy="leave the scene out with where()") from error
+
+
+@lru_cache(maxsize=256)
+def same_crs(one: str, other: str) -> bool:
+    """Whether two texts mean the same coordinates, whatever their order of axes: x is always east or longitude here."""
+    return one == other or known_crs(one).equals(known_crs(other), ignore_axis_order=True)
+
+
+@lru_cache(maxsize=256)
+def transformer(source: str, target: str) -> pyproj.Transformer:
+    """From x, y of `source` to those of `target`."""
+    return pyproj.Transformer.from_crs(known_crs(source), known_crs(target), always_xy=True)
+
+
+def offset_of(source: Grid, target: Grid) -> tuple[int, int] | None:
+    """Column and row of `source` at which `target` begins, None where the two are not aligned."""
+    if not same_crs(source.crs, target.crs):
+        return None
+    a, b, _, d, e, _ = source.affine
+    steps = zip((a, b, d, e), (target.affine[0], target.affine[1], target.affine[3], target.affine[4]), strict=True)
+    size = max(abs(a), abs(b), abs(d), abs(e))
+    if max(abs(one - other) for one, other in steps) * max(target.width, target.height) > _ALIGNED * size:
+        return None
+    col, row = to_pixel(source.affine, target.affine[2], target.affine[5])
+    return (round(col), round(row)) if max(abs(col - round(col)), abs(row - round(row))) < _ALIGNED else None
+
+
+def to_pixel(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:
+    """Column and row, 0.0 at the corner of the first pixel; numbers or arrays."""
+    a, b, c, d, e, f = affine
+    area = a * e - b * d
+    return (e * (x - c) - b * (y - f)) / area, (a * (y - f) - d * (x - c)) / area
+
+
+def nothing(dtype: np.dtype[Any], grid: Grid) -> Pixels:
+    """No valid pixel."""
+    shape = (grid.height, grid.width)
+    return Pixels(data=np.zeros(shape, dtype), valid=np.zeros(shape, bool))
+
+
+def _pasted(pixels: Pixels, source: Grid, target: Grid) -> Pixels | None:
+    """The same pixels, where the grids are aligned."""
+    at = offset_of(source, target)
+    if at is None:
+        return None
+    if at == (0, 0) and pixels.data.shape == (target.height, target.width):
+        return pixels
+    made = nothing(pixels.data.dtype, target)
+    col, row = at
+    rows = slice(max(row, 0), min(row + target.height, source.height))
+    cols = slice(max(col, 0), min(col + target.width, source.width))
+    if rows.start < rows.stop and cols.start < cols.stop:
+        place = (slice(rows.start - row, rows.stop - row), slice(cols.start - col, cols.stop - col))
+        made.data[place] = pixels.data[rows, cols]
+        made.valid[place] = pixels.valid[rows, cols]
+    return made
+
+
+def _picked(pixels: Pixels, source: Grid, target: Grid) -> Pixels:
+    """The pixel under the centre: GDAL warps the numbers of rows and columns, so that every dtype and the mask stay as they are."""
+    kind = np.uint16 if max(pixels.data.shape) < 65535 else np.float64
+    numbers = np.empty((2, *pixels.data.shape), kind)
+    numbers[0] = np.arange(1, source.height + 1, dtype=kind)[:, None]
+    numbers[1] = np.arange(1, source.width + 1, dtype=kind)[None, :]
+    rows, cols = _reprojected(numbers, source, target, "nearest").astype(np.int64) - 1
+    there = rows >= 0
+    made = nothing(pixels.data.dtype, target)
+    made.data[there] = pixels.data[rows[there], cols[there]]
+    made.valid[there] = pixels.valid[rows[there], cols[there]]
+    return made
+
+
+def _mixed(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -> Pixels:
+    """Invalid pixels go in as NaN, which is GDAL's nodata here: it gives them no weight."""
+    dtype = pixels.data.dtype
+    if dtype.kind == "c":
+        raise SpecError(f"complex pixels cannot be resampled by {resampling}", remedy="ask for resampling nearest")
+    work = np.where(pixels.valid, pixels.data, np.nan).astype(np.float32 if dtype.name in _EXACT_AS_FLOAT32 else np.float64)
+    values = _reprojected(work[None], source, target, resampling, nodata=np.nan)[0]
+    valid = ~np.isnan(values)
+    values[~valid] = 0
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        values = np.rint(values).clip(info.min, info.max)
+    return Pixels(data=values.astype(dtype), valid=valid)
+
+
+def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Resampling, nodata: float | None = None) -> NDArray[Any]:
+    """Shape (bands, height, width) of the target, 0 or `nodata` where the source has nothing."""
+    from rasterio.enums import Resampling as Kernel  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
+    from rasterio.errors import RasterioError  # noqa: PLC0415
+    from rasterio.transform import Affine as Transform  # noqa: PLC0415
+    from rasterio.warp import reproject  # noqa: PLC0415
+
+    made = np.zeros((len(bands), target.height, target.width), bands.dtype)
+    try:
+        reproject(
+            bands,
+            made,
+            src_transform=Transform(*source.affine),
+            src_crs=_gdal_crs(source.crs),
+            dst_transform=Transform(*target.affine),
+            dst_crs=_gdal_crs(target.crs),
+            src_nodata=nodata,
+            dst_nodata=nodata,
+            resampling=Kernel[resampling],
+            tolerance=_TOLERANCE,
+        )
+    except RasterioError as error:
+        raise Unreadable(f"GDAL cannot warp from {source.crs[:60]} to {target.crs[:60]}: {error}", reason="crs") from error
+    return made
+
+
+@lru_cache(maxsize=64)
+def _gdal_crs(crs: str) -> Any:
+    from rasterio.crs import CRS  # noqa: PLC0415
+
+    return CRS.from_user_input(crs) if crs.startswith("EPSG:") else CRS.from_wkt(known_crs(crs).to_wkt())
