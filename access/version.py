@@ -35,6 +35,8 @@ class _Hashing(io.RawIOBase):
         self._sink = sink
         self._sum = hashlib.sha256()
         self.size = 0
+        self.failed = False
+        """The file is given up: pyarrow's writer, which closes itself once more when it is collected, writes to nobody."""
 
     def writable(self) -> bool:
         return True
@@ -43,9 +45,11 @@ class _Hashing(io.RawIOBase):
         return self.size
 
     def write(self, data: Any, /) -> int:
+        size = memoryview(data).nbytes
+        if self.failed:
+            return size
         self._sink.write(data)
         self._sum.update(data)
-        size = memoryview(data).nbytes
         self.size += size
         return size
 
@@ -77,10 +81,15 @@ class _OpenPart:
 
     def close(self, path: str) -> DataFile:
         with self._stack:
-            self.part.close()
+            try:
+                self.part.close()
+            except BaseException:
+                self._sink.failed = True
+                raise
         return DataFile(path=path, size=self._sink.size, sha256=self._sink.sha256, rows=self.part.rows)
 
     def abandon(self, error: BaseException) -> None:
+        self._sink.failed = True
         self._stack.__exit__(type(error), error, error.__traceback__)
 
 

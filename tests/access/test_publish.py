@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -147,6 +148,25 @@ def test_memory_is_bounded_by_bytes_not_by_rows(tmp_path: Path, monkeypatch: pyt
         held.append(writer.most_rows_held)
         assert sum(file.rows for file in writer.files) == count
     assert held[1] <= held[0] * 1.5
+
+
+def test_a_writer_that_is_given_up_writes_no_more_and_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyarrow's writer closes itself once more when it is collected: into a file that is closed, which Python tells with a traceback."""
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    scenes = [scene(number) for number in range(5)]
+    shape = shape_of(BANDS, [summarise(one.properties for one in scenes)])
+    monkeypatch.setattr(version, "BLOCK_BYTES", 1)
+    with (
+        pytest.raises(Unavailable),
+        version.VersionWriter(opened(job(tmp_path)), "v", "r", schema=shape.schema, metadata={}) as writer,
+    ):
+        writer.add(shape.typed(assemble(scenes, {}, BANDS)))
+        raise Unavailable("the disk is full")
+    del writer
+    gc.collect()
+    assert not unraisable
+    assert not list(tmp_path.rglob("part-*"))
 
 
 def test_many_partitions_do_not_hold_many_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
