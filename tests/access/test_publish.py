@@ -154,19 +154,20 @@ def test_a_writer_that_is_given_up_writes_no_more_and_says_nothing(tmp_path: Pat
     """pyarrow's writer closes itself once more when it is collected: into a file that is closed, which Python tells with a traceback."""
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
-    scenes = [scene(number) for number in range(5)]
-    shape = shape_of(BANDS, [summarise(one.properties for one in scenes)])
     monkeypatch.setattr(version, "BLOCK_BYTES", 1)
-    with (
-        pytest.raises(Unavailable),
-        version.VersionWriter(opened(job(tmp_path)), "v", "r", schema=shape.schema, metadata={}) as writer,
-    ):
-        writer.add(shape.typed(assemble(scenes, {}, BANDS)))
-        raise Unavailable("the disk is full")
-    del writer
+    with pytest.raises(Unavailable):
+        give_up_in(tmp_path)
     gc.collect()
     assert not unraisable
     assert not list(tmp_path.rglob("part-*"))
+
+
+def give_up_in(folder: Path) -> None:
+    scenes = [scene(number) for number in range(5)]
+    shape = shape_of(BANDS, [summarise(one.properties for one in scenes)])
+    with version.VersionWriter(opened(job(folder)), "v", "r", schema=shape.schema, metadata={}) as writer:
+        writer.add(shape.typed(assemble(scenes, {}, BANDS)))
+        raise Unavailable("the disk is full")
 
 
 def test_many_partitions_do_not_hold_many_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
