@@ -1,32 +1,22 @@
-"""The commit log: numbered files that are created once, never rewritten and never deleted.
-
-The create-only put of `_commits/<number>.json` is the one linearization point, on every store. Any failure of it is
-ambiguous until it is read back: obstore reports our own commit as taken when the answer was lost, and a 409 with
-nothing stored as taken too. A commit file is never deleted: a freed number could be created again by a slow builder.
-"""
+"""The commits of a collection: what each holds, and the log (`rasterloom.access.log`) that they are appended to."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from rasterloom.access.clock import SYSTEM, Clock
-from rasterloom.access.files import Occupied, Workspace
+from rasterloom.access.files import Workspace
+from rasterloom.access.log import COMMITS, Log, sealed, unsealed
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import CollectionRef, ItemsRef, Traffic
 from rasterloom.errors import RasterloomError, SpecError, Unavailable
 from rasterloom.specs.question import Interval
 
-COMMITS, VERSIONS, FAILURES, INFLIGHT = "_commits", "_versions", "_failures", "_inflight"
-CHECKSUM = "checksum"
-"""Key of a commit file: SHA-256 of all its other keys."""
-_TRIES = 5
+VERSIONS, FAILURES, INFLIGHT = "_versions", "_failures", "_inflight"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -168,6 +158,10 @@ def commit_key(name: str, version: int) -> str:
     return f"{name}/{COMMITS}/{version:020d}.json"
 
 
+def log_of(workspace: Workspace, name: str) -> Log:
+    return Log(workspace, checked_name(name))
+
+
 def collection_ref(workspace: Workspace, name: str, commit: Commit) -> CollectionRef:
     return CollectionRef(
         name=name,
@@ -185,24 +179,14 @@ def encoded(commit: Commit) -> bytes:
     return sealed(to_json(commit))
 
 
-def sealed(mapping: Mapping[str, Any]) -> bytes:
-    """A mapping as JSON in one fixed form, with the checksum of its other keys: any changed byte is found."""
-    plain = {key: value for key, value in mapping.items() if key != CHECKSUM}
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    return json.dumps({**plain, CHECKSUM: digest}, sort_keys=True, indent=1).encode()
-
-
 def decoded(data: bytes) -> Commit:
     """The commit in a commit file. Raises ValueError, TypeError or KeyError where it is none, or not as it was written."""
-    mapping = json.loads(data)
-    if sealed(mapping) != data:
-        raise ValueError("its checksum does not fit")
-    return from_json(Commit, mapping)
+    return from_json(Commit, unsealed(data))
 
 
 def read_commit(workspace: Workspace, name: str, version: int) -> Commit | None:
     """None where there is no such commit. Raises Unavailable on a commit file that is no commit."""
-    data = workspace.read(commit_key(checked_name(name), version))
+    data = log_of(workspace, name).read(version)
     if data is None:
         return None
     try:
@@ -215,13 +199,9 @@ def read_commit(workspace: Workspace, name: str, version: int) -> Commit | None:
 
 
 def latest(workspace: Workspace, name: str) -> Commit | None:
-    """The newest commit, None for a collection that has none. The hint is only a lower bound to start from."""
-    version = _hint(workspace, name) or _listed(workspace, name)
-    if version == 0:
-        return None
-    while workspace.size(commit_key(name, version + 1)) is not None:
-        version += 1
-    return read_commit(workspace, name, version)
+    """The newest commit, None for a collection that has none."""
+    version = log_of(workspace, name).newest()
+    return read_commit(workspace, name, version) if version else None
 
 
 def commit(workspace: Workspace, name: str, draft: Commit, *, clock: Clock = SYSTEM) -> Commit:
@@ -231,7 +211,7 @@ def commit(workspace: Workspace, name: str, draft: Commit, *, clock: Clock = SYS
     the same question raises Overtaken, another Conflict. Raises Unavailable when the outcome stays unknown; staged files then
     stay for a later clean-up.
     """
-    error = _create(workspace, name, draft, clock)
+    error = log_of(workspace, name).create(draft.version, encoded(draft), clock=clock)
     winner = read_commit(workspace, name, draft.version)
     if winner is None:
         raise error or Unavailable(f"{name}: the commit vanished", remedy="check the workspace, then run again")
@@ -252,51 +232,15 @@ def _is_ours(winner: Commit, draft: Commit) -> bool:
     return (winner.run_id, winner.dir) == (draft.run_id, draft.dir)
 
 
-def _create(workspace: Workspace, name: str, draft: Commit, clock: Clock) -> RasterloomError | None:
-    """Try until the number is taken, by us or by another. The last error, where it is still free."""
-    error: RasterloomError | None = None
-    for attempt in range(_TRIES):
-        try:
-            workspace.create(commit_key(name, draft.version), encoded(draft))
-            return None
-        except (Occupied, Unavailable) as caught:
-            error = caught
-        if read_commit(workspace, name, draft.version) is not None:
-            return error
-        clock.sleep(clock.jitter(0, 0.1 * 2**attempt))
-    return Unavailable(f"{name}: the commit could not be written: {error}", remedy="check the workspace, then run again") if error else None
-
-
 def write_hint(workspace: Workspace, name: str, commit: Commit) -> None:
-    workspace.write(hint_key(name), hint_of(commit.version))
+    log_of(workspace, name).write_hint(commit.version)
 
 
 def hint_key(name: str) -> str:
     return f"{name}/_latest.json"
 
 
-def hint_of(version: int) -> bytes:
-    """The content of the hint: a lower bound of the newest commit's number."""
-    return json.dumps({"version": version}).encode()
-
-
 def numbered(draft: Commit, parent: Commit | None) -> Commit:
     """The draft as the successor of `parent`."""
     base = parent.version if parent else 0
     return replace(draft, version=base + 1, parent=base)
-
-
-def _hint(workspace: Workspace, name: str) -> int:
-    """Version of the hint where its commit is there, else 0: a hint is never believed unseen."""
-    data = workspace.read(hint_key(checked_name(name)))
-    try:
-        hint: Mapping[str, Any] = json.loads(data) if data else {}
-        version = int(hint["version"])
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return version if version > 0 and workspace.size(commit_key(name, version)) is not None else 0
-
-
-def _listed(workspace: Workspace, name: str) -> int:
-    numbers = [entry.key.rsplit("/", 1)[-1].removesuffix(".json") for entry in workspace.list(f"{name}/{COMMITS}")]
-    return max((int(number) for number in numbers if number.isdigit()), default=0)

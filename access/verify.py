@@ -16,6 +16,7 @@ from rasterloom.access.commits import (
     COMMITS,
     FAILURES,
     INFLIGHT,
+    REPORTS,
     VERSIONS,
     Commit,
     DataFile,
@@ -23,12 +24,14 @@ from rasterloom.access.commits import (
     commit_key,
     decoded,
     hint_key,
-    hint_of,
+    report_path,
     version_key,
     write_hint,
 )
 from rasterloom.access.files import Workspace
 from rasterloom.access.link import points_to, publish_link
+from rasterloom.access.log import hint_of
+from rasterloom.access.looks import look_key
 from rasterloom.access.snapshots import window
 from rasterloom.errors import RasterloomError, SpecError
 
@@ -229,17 +232,18 @@ def _check_failures(workspace: Workspace, name: str, kept: Iterable[Commit], the
 def _check_rest(name: str, log: Iterable[Commit], there: dict[str, int], report: Report) -> None:
     """Every file that nothing above accounts for."""
     log = list(log)
-    directories, failures = {entry.dir for entry in log}, {f"{name}/{entry.failures}" for entry in log}
+    directories = {entry.dir for entry in log}
+    known = {f"{name}/{path}" for entry in log for path in (entry.failures, report_path(entry.version))} | {hint_key(name), look_key(name)}
     for key in sorted(there):
         folder, _, rest = key.removeprefix(f"{name}/").partition("/")
         file = rest.rsplit("/", 1)[-1] or folder
-        if _commit_number(name, key) or key in failures or key == hint_key(name):
+        if _commit_number(name, key) or key in known:
             continue
         if folder == VERSIONS and rest.partition("/")[0] in directories:
             continue
         if file.startswith(".") and file.endswith(".tmp"):
             report.note("leftover", key, "a temporary file of a run that is under way or was killed")
-        elif folder in (INFLIGHT, VERSIONS, FAILURES) and rest:
+        elif folder in (INFLIGHT, VERSIONS, FAILURES, REPORTS) and rest:
             report.note("unfinished", key, "of a run that is under way, was killed or lost against another")
         else:
             report.add("extra", key, "no file of a collection")
