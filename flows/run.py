@@ -19,7 +19,7 @@ from rasterloom.flows.progress import Listener, listening
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.resolve import effort
-from rasterloom.tasks.settings import local_settings, reach_server
+from rasterloom.tasks.settings import connected, local_settings
 
 Source = CollectionSpec | Mapping[str, Any] | str | PathLike[str]
 
@@ -40,10 +40,8 @@ def run(
     """
     wanted = one_spec(spec)
     flow = compile(wanted)
-    with local_settings(), listening(on_progress):
-        reach_server()
-        with _answers():
-            outcome = flow(force=force, workspace=workspace, retry_failed=retry_failed)
+    with local_settings(), listening(on_progress), _answers(), connected():
+        outcome = flow(force=force, workspace=workspace, retry_failed=retry_failed)
     return load(outcome["collection"]["uri"], effort=effort(wanted))
 
 

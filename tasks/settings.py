@@ -13,7 +13,10 @@ from functools import cache
 from typing import Any
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.context import SyncClientContext
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
@@ -77,15 +80,48 @@ def reach_server() -> None:
 
     Raises Unavailable where it does not.
     """
-    api = PREFECT_API_URL.value()
-    remedy = f"check that the Prefect server at {api} runs" if api else "see what is wrong with `prefect server start`"
-    try:
-        with get_client(sync_client=True) as client:
+    with connected():
+        pass
+
+
+@contextmanager
+def connected() -> Generator[None]:
+    """For the block, one client of the API for all of Prefect's calls in this thread; what it costs to make one is paid once.
+
+    Starts the temporary server where no other one is named, and asks it a first question: a server that calls itself healthy still
+    needs up to a second for that one. Raises Unavailable where the API does not answer.
+    """
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(SyncClientContext.get_or_create()).client
             error = client.api_healthcheck()
-    except (RuntimeError, ValueError, httpx.HTTPError, OSError) as failure:  # Prefect raises them bare
-        error = failure
-    if error is not None:
-        raise Unavailable(f"the Prefect API does not answer: {redact(str(error))}", remedy=remedy) from error
+        except PrefectHTTPStatusError:
+            raise
+        except (RuntimeError, ValueError, httpx.HTTPError, OSError) as failure:  # Prefect raises them bare
+            error = failure
+        if error is not None:
+            api = PREFECT_API_URL.value()
+            remedy = f"check that the Prefect server at {api} runs" if api else "see what is wrong with `prefect server start`"
+            raise Unavailable(f"the Prefect API does not answer: {redact(str(error))}", remedy=remedy) from error
+        if _nobody_listens():
+            stack.enter_context(_without_events())
+        yield
+
+
+def _nobody_listens() -> bool:
+    """Whether events would go to a temporary server that records none of them."""
+    services = get_current_settings().server.services
+    listening = (services.task_run_recorder, services.event_persister, services.triggers)
+    return PREFECT_API_URL.value() is None and not any(service.enabled for service in listening)
+
+
+@contextmanager
+def _without_events() -> Generator[None]:
+    EventsWorker.set_client_override(NullEventsClient)
+    try:
+        yield
+    finally:
+        EventsWorker.set_client_override(None)
 
 
 @contextmanager
