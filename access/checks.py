@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
@@ -45,6 +46,8 @@ class Findings:
     drift: tuple[str, ...]
     """What the version has and the one before had not, for people."""
     profile: Profile
+    newest: datetime | None = None
+    """Instant of the newest scene, UTC; None where no row has one."""
 
 
 def check_version(
@@ -89,10 +92,12 @@ class _Seen:
     places: list[pa.Table] = field(default_factory=list[pa.Table])
     counted: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     covered: BaseGeometry | None = None
+    newest: datetime | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
         self.ids.append(batch["id"])
+        self.newest = max(filter(None, (self.newest, pc.max(batch["datetime"]).as_py())), default=None)
         self.places.append(_places(batch))
         kinds = _kinds(batch)
         for kind, values in kinds.items():
@@ -105,7 +110,13 @@ class _Seen:
     def findings(self) -> Findings:
         profile = {kind: dict(sorted(counts.items())) for kind, counts in self.counted.items() if 0 < len(counts) <= MOST_VALUES}
         coverage = None if self.area is None else _share_covered(self.area, self.covered)
-        return Findings(twins=_twins(self.places), coverage=coverage, drift=tuple(_drift(profile, self.known)), profile=profile)
+        return Findings(
+            twins=_twins(self.places),
+            coverage=coverage,
+            drift=tuple(_drift(profile, self.known)),
+            profile=profile,
+            newest=self.newest and self.newest.replace(tzinfo=UTC),
+        )
 
 
 # --- duplicates --------------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rasterloom.access.values import CollectionRef, ItemsRef, Traffic
 from rasterloom.errors import RasterloomError, SpecError, Unavailable
 from rasterloom.specs.question import Interval
 
-VERSIONS, FAILURES, INFLIGHT = "_versions", "_failures", "_inflight"
+VERSIONS, FAILURES, INFLIGHT, REPORTS = "_versions", "_failures", "_inflight", "_reports"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -137,6 +137,10 @@ class Commit:
     """What the bands have and the parent's bands had not, e.g. `B02 dtype: float32 (was uint16)`."""
     copied_from: str = ""
     """Collection and snapshot that this is a copy of, for people."""
+    newest: datetime | None = None
+    """Instant of the newest scene, UTC."""
+    reason: str = ""
+    """Why `action` was chosen, for people."""
 
 
 def is_name(text: str) -> bool:
@@ -156,6 +160,11 @@ def version_key(name: str, directory: str) -> str:
 
 def commit_key(name: str, version: int) -> str:
     return f"{name}/{COMMITS}/{version:020d}.json"
+
+
+def report_path(version: int) -> str:
+    """Of the page that reports on a commit, relative to the collection's home."""
+    return f"{REPORTS}/{version:020d}.html"
 
 
 def log_of(workspace: Workspace, name: str) -> Log:

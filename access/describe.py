@@ -33,6 +33,15 @@ class Description(Mapping[str, Any]):
         return f"<table>{rows}</table>"
 
 
+def size_text(size: float) -> str:
+    """Bytes for people: `312 B`, `4.2 kB`, `17.0 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def _text(value: object) -> str:
     """One short line."""
     if value is None:

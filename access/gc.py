@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from rasterloom.access.clock import SYSTEM, Clock
-from rasterloom.access.commits import COMMITS, FAILURES, INFLIGHT, VERSIONS, Commit, checked_name, is_name, latest, version_key
+from rasterloom.access.commits import (
+    COMMITS,
+    FAILURES,
+    INFLIGHT,
+    REPORTS,
+    VERSIONS,
+    Commit,
+    checked_name,
+    is_name,
+    latest,
+    report_path,
+    version_key,
+)
 from rasterloom.access.disk import disk_errors
 from rasterloom.access.files import Entry, Workspace
 from rasterloom.access.heartbeat import FRESH, is_fresh, run_of
@@ -34,7 +46,7 @@ class Collected:
     versions: tuple[str, ...] = ()
     """Version directories."""
     others: tuple[str, ...] = ()
-    """Keys of single files: failures tables, heartbeats and temporary files."""
+    """Keys of single files: failures tables, reports, heartbeats and temporary files."""
     files: int = 0
     bytes: int = 0
     """Sum of the sizes; what other versions share by hard links is not freed."""
@@ -49,6 +61,8 @@ class _Log:
     named: set[str] = field(default_factory=set[str])
     failures: set[str] = field(default_factory=set[str])
     """Failures tables of what is kept."""
+    reports: set[str] = field(default_factory=set[str])
+    """Reports of what is kept."""
 
 
 def collect(workspace: Workspace, name: str, *, grace: timedelta = GRACE, clock: Clock = SYSTEM, dry_run: bool = False) -> Collected:
@@ -124,6 +138,7 @@ def _read_log(workspace: Workspace, name: str, directories: set[str], now: datet
 
 def _keep(log: _Log, entry: Commit) -> None:
     log.kept.add(entry.dir)
+    log.reports.add(report_path(entry.version))
     if entry.failures:
         log.failures.add(entry.failures)
 
@@ -162,4 +177,4 @@ def _is_litter(name: str, entry: Entry, log: _Log, alive: Iterable[str], now: da
         return True
     if folder == INFLIGHT:
         return run_of(entry) not in set(alive)
-    return folder == FAILURES and path not in log.failures
+    return (folder == FAILURES and path not in log.failures) or (folder == REPORTS and path not in log.reports)

@@ -24,5 +24,7 @@ class Job:
     """Run whose failures are asked again: its searches are remembered too."""
     action: str = "build"
     """What was decided (`rasterloom.access.decide`)."""
+    reason: str = ""
+    """Why, in one line."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     """Versions that were committed later may know newer items than this run does."""

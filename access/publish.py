@@ -164,6 +164,8 @@ class _Run:
             drift=seen.drift,
             profile=seen.profile,
             copied_from=job.plan.copied_from,
+            newest=seen.newest,
+            reason=redact(job.reason),
         )
 
     def _reuse(self, made: Composition, written: Written) -> Reuse:

@@ -126,6 +126,7 @@ def rollback(workspace: Workspace, name: str, number: int, *, clock: Clock = SYS
         run_id=f"rollback-{now:%Y%m%dt%H%M%S}-{uuid.uuid4().hex[:8]}",
         action="rollback",
         rollback_of=target.rollback_of or number,
+        reason=f"snapshot {number} was made the newest again",
         keep_snapshots=newest.keep_snapshots,
         started=now,
         ended=now,

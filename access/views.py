@@ -146,11 +146,11 @@ def union_of(boxes: pa.ChunkedArray) -> tuple[float, float, float, float]:
     low, high = float(south.min()), float(north.max())
     if not (west > east).any() and not (west.min() <= -180.0 and east.max() >= 180.0):
         return float(west.min()), low, float(east.max()), high
-    left, right = _widest_gap(west, np.where(west > east, east + 360.0, east))
+    left, right = widest_gap(west, np.where(west > east, east + 360.0, east))
     return left, low, right, high
 
 
-def _widest_gap(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> tuple[float, float]:
+def widest_gap(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> tuple[float, float]:
     """West and east edge of the union of intervals on the circle: everything but its widest gap."""
     order = np.argsort(starts, kind="stable")
     starts, reach = starts[order], np.maximum(np.maximum.accumulate(ends[order]), ends.max() - 360.0)

@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
+from rasterloom.access.describe import size_text
 from rasterloom.errors import Problem, RasterloomError, SpecError
+
+__all__ = ["Json", "answer", "complain", "error_document", "note", "pairs", "problem_document", "size_text", "table"]
 
 Json = Mapping[str, Any]
 
@@ -71,15 +74,6 @@ def pairs(values: Mapping[str, object], *, parts: str = ", ") -> str:
 
 def _joined(value: object, parts: str) -> str:
     return parts.join(map(str, value)) if isinstance(value, (list, tuple)) else _cell(value)
-
-
-def size_text(size: float) -> str:
-    """Bytes for people: `312 B`, `4.2 kB`, `17.0 MB`."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def _cell(value: object) -> str:
