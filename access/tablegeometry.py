@@ -55,7 +55,7 @@ def footprints_of(schema: pa.Schema, column: str) -> Footprints:
     """What the schema says of a geometry column: `geo` of GeoParquet, or the extension type of GeoArrow."""
     known = _geoparquet(schema, column) or _geoarrow(schema.field(column))
     encoding = known.get("encoding")
-    return Footprints(column=column, encoding=encoding.lower() if isinstance(encoding, str) else None, crs=_crs_text(known.get("crs")))
+    return Footprints(column=column, encoding=encoding.lower() if isinstance(encoding, str) else None, crs=crs_text(known.get("crs")))
 
 
 def primary_column(schema: pa.Schema) -> str | None:
@@ -100,7 +100,8 @@ def _geoarrow(field: pa.Field) -> dict[str, Any]:
     return {"encoding": name.decode().rpartition(".")[2] or None, "crs": found.get("crs") if isinstance(found, dict) else None}
 
 
-def _crs_text(crs: object) -> str | None:
+def crs_text(crs: object) -> str | None:
+    """As `Footprints.crs` spells it: None for nothing, and for longitude and latitude."""
     if isinstance(crs, dict):
         text = json.dumps(crs, sort_keys=True)
     elif isinstance(crs, str) and crs:
@@ -112,11 +113,12 @@ def _crs_text(crs: object) -> str | None:
 
 @lru_cache(maxsize=16)
 def _is_degrees(crs: str) -> bool:
-    return _known_crs(crs).to_authority(min_confidence=90) in _DEGREES
+    return known_crs(crs).to_authority(min_confidence=90) in _DEGREES
 
 
 @lru_cache(maxsize=16)
-def _known_crs(crs: str) -> pyproj.CRS:
+def known_crs(crs: str) -> pyproj.CRS:
+    """Raises SpecError."""
     try:
         return pyproj.CRS.from_user_input(json.loads(crs) if crs.startswith("{") else crs)
     except (ProjError, ValueError, TypeError) as error:
@@ -125,7 +127,7 @@ def _known_crs(crs: str) -> pyproj.CRS:
 
 @lru_cache(maxsize=16)
 def _to_degrees(crs: str) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(_known_crs(crs), "OGC:CRS84", always_xy=True)
+    return pyproj.Transformer.from_crs(known_crs(crs), "OGC:CRS84", always_xy=True)
 
 
 def bounds_in(crs: str, box: tuple[float, float, float, float]) -> tuple[float, float, float, float] | None:

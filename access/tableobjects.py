@@ -88,13 +88,13 @@ def _read(reader: pa.RecordBatchReader, name: str) -> Iterator[pa.RecordBatch]:
         with Foreign(name):
             batch = next(batches, None)
             if batch is not None:
-                batch = _without_views(batch)
+                batch = without_views(batch)
         if batch is None:
             return
         yield batch
 
 
-def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+def without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Polars and DuckDB hand out views, which many kernels do not know."""
     fields = [_plain(field) for field in batch.schema]
     columns = [

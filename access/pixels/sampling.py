@@ -1,0 +1,35 @@
+"""Points over the scenes of a collection: what `Collection.sample_points` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rasterloom.access.pixels.engine import Engine
+from rasterloom.access.pixels.points import PointIndex, newest_samples, samples
+from rasterloom.access.pixels.pointtable import SCHEMA, check_names, sampled_table
+from rasterloom.access.pixels.vectors import Points
+from rasterloom.access.views import any_of, touches
+from rasterloom.errors import SpecError
+
+Rows = Callable[[pc.Expression], Iterator[pa.RecordBatch]]
+"""Rows of a view that meet a filter, with `pixel_columns` and `bbox`."""
+MATCHES = ("all", "latest")
+
+
+def sampled(rows: Rows, points: Points, bands: Sequence[str], *, engine: Engine, match: str, collection: str, scaled: bool) -> pa.Table:
+    """See `Collection.sample_points`. Raises SpecError, and the first error of a file."""
+    if match not in MATCHES:
+        raise SpecError(f"match is {match!r}", remedy=f"choose one of {', '.join(MATCHES)}")
+    check_names(() if points.columns is None else points.columns.column_names, SCHEMA.names)
+    index = PointIndex(points)
+    boxes = index.boxes()
+    found = rows(any_of([touches(box) for box in boxes])) if boxes else iter(())
+    if match == "latest":
+        every = list(found)
+        chosen = newest_samples(engine, pa.Table.from_batches(every), bands, index, len(points)) if every else iter(())
+    else:
+        chosen = samples(engine, found, bands, index)
+    return sampled_table(chosen, points, collection=collection, scaled=scaled)
