@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import obstore as obs
 import requests
@@ -194,14 +194,6 @@ def ranged(located: Located, start: int, end: int) -> Part:
     if got != (start, min(end, size)) or len(data) != got[1] - got[0]:
         raise raised(_SHORT, f"asked for bytes {start}..{end} of {size}, the server sent {len(data)} bytes as {got[0]}..{got[1]}")
     return Part(data, size, meta["e_tag"])
-
-
-def several(located: Located, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Bytes `start <= byte < end` of each span, without retries."""
-    if isinstance(located.store, Wire):
-        return [ranged(located, start, end).data for start, end in spans]
-    starts, ends = [start for start, _ in spans], [end for _, end in spans]
-    return [bytes(part) for part in obs.get_ranges(located.store, located.key, starts=starts, ends=ends, coalesce=0)]
 
 
 def whole(located: Located, largest: int) -> Part | None:

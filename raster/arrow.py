@@ -118,7 +118,7 @@ def metadata_array(headers: Sequence[Header | None], band_indexes: Sequence[int]
         _lists([counts for _, counts in tables], pa.int64()),
         _column(_list(pa.float64()), whole, lambda header: header.pixel_scale),
         _column(_list(pa.float64()), whole, lambda header: header.tiepoint),
-        _column(pa.float64(), whole, lambda header: header.nodata),
+        _column(pa.float64(), whole, lambda header: None if header.nodata is None else float(header.nodata)),
         _column(pa.int32(), whole, lambda header: header.samples_per_pixel),
         _column(pa.int32(), whole, lambda header: header.planar_configuration),
         _column(pa.int32(), whole, lambda header: header.photometric),

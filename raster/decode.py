@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,13 +20,11 @@ from numpy.typing import NDArray
 
 from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Header, Level
-from rasterloom.raster.tiles import Span, Tile, Window, spans_of, tiles_of
+from rasterloom.raster.tiles import Tile, Window
 
 Pixels = NDArray[Any]
 Decode = Callable[[Tile, bytes | memoryview], Pixels]
 """Tile and its bytes -> pixels of `tile.window`, shape (height, width, samples); samples is 1 for planar-separate files."""
-Fetch = Callable[[list[Span]], Iterable[bytes]]
-"""Ranges of one file -> their bytes, in the same order."""
 
 _JPEG = (6, 7, 34892)
 _FLOAT_PREDICTOR = 3
@@ -90,26 +88,6 @@ def fill_value(header: Header) -> int | float:
         return nodata
     info = np.iinfo(dtype)
     return min(max(int(nodata), int(info.min)), int(info.max))
-
-
-def read_window(header: Header, band_index: int, level: Level, window: Window, fetch: Fetch) -> Pixels:
-    """The 0-based sample `band_index` of `window` of `level`, shape (height, width). `window` must lie inside the level.
-
-    `fetch` is asked once, for the ranges that hold the tiles. Raises `Unreadable` (`band-index`, `tile`).
-    """
-    tiles = tiles_of(header, band_index, level, window)
-    decode = decoder(header, level)
-    sample = 0 if header.planar_configuration == 2 else band_index
-    target = np.empty((window.height, window.width), numpy_dtype(header))
-    for tile in tiles:
-        if tile.byte_count == 0:
-            paste(target, window, tile, decode(tile, b"")[..., sample])
-    spans = spans_of(tiles)
-    for span, data in zip(spans, fetch(spans) if spans else (), strict=True):
-        view = memoryview(data)
-        for tile in span.tiles:
-            paste(target, window, tile, decode(tile, span.bytes_of(tile, view))[..., sample])
-    return target
 
 
 def paste(target: Pixels, window: Window, tile: Tile, pixels: Pixels) -> None:

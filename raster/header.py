@@ -40,6 +40,11 @@ class Level:
     """TIFF tag 347 of this level: overviews may have another quality. None: the header's."""
 
     @property
+    def stored(self) -> bool:
+        """Whether the tile tables are here: a row of a collection leaves those of finer overviews in the file, and they are empty."""
+        return len(self.tile_offsets) > 0
+
+    @property
     def tiles_across(self) -> int:
         return -(-self.width // self.tile_width)
 
@@ -82,7 +87,8 @@ class Header:
     crs: str | None
     """`EPSG:32632`, else WKT2 or PROJJSON text, else None."""
     nodata: float | None
-    """None where the file has none or says one that its dtype cannot hold (GDAL drops it too)."""
+    """None where the file has none or says one that its dtype cannot hold (GDAL drops it too). An `int` for types of 64 bits beyond
+    2**53, where a float is not exact; of a row of a collection always a float."""
     scales: tuple[float, ...] | None
     """value = stored * scale + offset, one per sample; None where the file names none. A header rebuilt from a row holds its
     band's alone."""

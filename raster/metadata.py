@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 from xml.etree import ElementTree
 
@@ -12,6 +13,9 @@ from rasterloom.errors import Unreadable
 from rasterloom.raster.fields import MAX_TEXT
 
 Values = tuple[float, ...] | None
+EXACT = 2.0**53
+"""Whole numbers beyond are not all floats."""
+_WHOLE = re.compile(r"[+-]?\d{1,20}")
 
 
 @lru_cache(maxsize=1024)
@@ -19,13 +23,21 @@ def nodata_of(text: bytes | None, dtype: str) -> float | None:
     """Tag 42113 as a number; None where there is none, where it is no number, or where `dtype` cannot hold it (GDAL drops it too)."""
     if text is None:
         return None
+    plain = text.rstrip(b"\0 ").decode("ascii", "replace").strip()
     try:
-        value = float(text.rstrip(b"\0 ").decode("ascii", "replace").strip().replace("1.#INF", "inf").replace("1.#QNAN", "nan"))
+        value = float(plain.replace("1.#INF", "inf").replace("1.#QNAN", "nan"))
     except ValueError:
         return None
+    if dtype in ("int64", "uint64") and abs(value) >= EXACT and _WHOLE.fullmatch(plain):
+        return _whole(int(plain), dtype)
     if not _fits(value, dtype):
         return None
     return float(np.float32(value)) if dtype == "float32" else value
+
+
+def _whole(value: int, dtype: str) -> int | None:
+    info = np.iinfo(dtype)
+    return value if info.min <= value <= info.max else None
 
 
 def _fits(value: float, dtype: str) -> bool:

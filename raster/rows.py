@@ -11,6 +11,7 @@ from rasterloom.raster.header import Affine, Header, Level
 from rasterloom.raster.levels import sample_format_of
 
 Number = TypeVar("Number", int, float)
+_NOTHING = np.empty(0, np.int64)
 
 
 def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) -> Header:
@@ -18,7 +19,7 @@ def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) 
 
     Values may be Python lists or arrays. Tables are the band's own: `Header.band_tiles` gives them for its index. Without `ext`
     (a collection that Rasteret wrote) the file is taken as little-endian, with samples as wide as their type and no overviews.
-    Overviews whose tables were left in the file are left out.
+    Overviews whose tables were left in the file have empty ones (`Level.stored`).
     """
     ext = ext or {}
     dtype = metadata["dtype"]
@@ -26,7 +27,7 @@ def header_from_row(metadata: Mapping[str, Any], ext: Mapping[str, Any] | None) 
     full = _full(metadata, ext)
     levels = _items(ext.get("levels"))
     masks = [_level(row, full) for row in levels if row["mask"]]
-    overviews = _overviews([row for row in levels if not row["mask"] and row["byte_counts"] is not None], full)
+    overviews = _overviews([row for row in levels if not row["mask"]], full)
     return Header(
         full=full,
         overviews=overviews,
@@ -78,16 +79,19 @@ def _overviews(rows: Sequence[Mapping[str, Any]], full: Level) -> tuple[Level, .
     end = 0
     for row in reversed(rows):
         level = _level(row, full, end)
-        end = int(level.tile_offsets[-1] + level.tile_byte_counts[-1])
+        if level.stored:
+            end = int(level.tile_offsets[-1] + level.tile_byte_counts[-1])
         found.append(level)
     return tuple(reversed(found))
 
 
 def _level(row: Mapping[str, Any], full: Level, end: int = 0) -> Level:
     """`end`: of the next smaller overview."""
-    counts = np.asarray(row["byte_counts"], np.int64)
+    counts = _NOTHING if row["byte_counts"] is None else np.asarray(row["byte_counts"], np.int64)
     offsets = row.get("offsets")
-    if offsets is None:
+    if row["byte_counts"] is None:
+        offsets = _NOTHING
+    elif offsets is None:
         first = row["first_offset"] if row["first_offset"] is not None else end + row["gap"]
         offsets = first + np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[:-1] + row["gap"])])
     return Level(

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Affine, Header, Level
@@ -48,15 +52,27 @@ class Tile:
     """The pixels of the level that it holds, without the padding of edge tiles."""
 
 
+class Placed(Protocol):
+    """Something with bytes in the file: a tile, or what somebody makes of one."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def byte_count(self) -> int: ...
+
+
+P = TypeVar("P", bound=Placed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Generic[P]):
     """Bytes `start <= byte < end` of the file and the tiles in them."""
 
     start: int
     end: int
-    tiles: tuple[Tile, ...]
+    tiles: tuple[P, ...]
 
-    def bytes_of(self, tile: Tile, data: bytes | memoryview) -> bytes | memoryview:
+    def bytes_of(self, tile: P, data: bytes | memoryview) -> bytes | memoryview:
         """The tile's slice of what was fetched for this range."""
         return data[tile.offset - self.start : tile.offset - self.start + tile.byte_count]
 
@@ -112,11 +128,21 @@ def _snapped(value: float) -> float:
 
 
 def tiles_of(header: Header, band_index: int, level: Level, window: Window) -> list[Tile]:
-    """The tiles of the 0-based sample `band_index` that hold pixels of `window`, row by row."""
+    """The tiles of the 0-based sample `band_index` that hold pixels of `window`, row by row.
+
+    Raises `Unreadable`: `overview` where the tables of the level were left in the file, `band-index`.
+    """
+    if not level.stored:
+        raise Unreadable("the tile table of this overview was left in the file", reason="overview", remedy="read the header of the file")
+    return level_tiles(level, header.band_tiles(band_index, level), window)
+
+
+def level_tiles(level: Level, tables: tuple[NDArray[np.int64], NDArray[np.int64]], window: Window) -> list[Tile]:
+    """The tiles that hold pixels of `window`, row by row. `tables`: offsets and byte counts of one sample of the level."""
     window = window.clipped(whole(level))
     if window.empty:
         return []
-    offsets, counts = header.band_tiles(band_index, level)
+    offsets, counts = tables
     wide, high = level.tile_width, level.tile_height
     found: list[Tile] = []
     for row in range(window.row // high, -(-(window.row + window.height) // high)):
@@ -127,10 +153,10 @@ def tiles_of(header: Header, band_index: int, level: Level, window: Window) -> l
     return found
 
 
-def spans_of(tiles: Iterable[Tile]) -> list[Span]:
+def spans_of(tiles: Iterable[P]) -> list[Span[P]]:
     """The ranges to fetch for `tiles`, in the order of the file; sparse tiles need none."""
-    spans: list[Span] = []
-    group: list[Tile] = []
+    spans: list[Span[P]] = []
+    group: list[P] = []
     end = 0
     for tile in sorted((tile for tile in tiles if tile.byte_count), key=lambda tile: tile.offset):
         stop = tile.offset + tile.byte_count

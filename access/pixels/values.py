@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rasterloom.errors import RasterloomError
 from rasterloom.raster.header import Header
 from rasterloom.raster.tiles import Window
 
@@ -50,3 +51,20 @@ class Pixels:
     """Shape (height, width), in the dtype of the file; where `valid` is False what the file holds, or its fill value where it is sparse."""
     valid: NDArray[np.bool_]
     """True = valid, shape (height, width): neither nodata (NaN included), nor masked by the internal mask or by alpha."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """What became of one `WindowRead`."""
+
+    index: int
+    """0-based place of the read in what was asked."""
+    read: Pixels | RasterloomError
+    """The error is `Unreadable`, `Unavailable` or `AccessDenied`: one file's, and no reason to stop reading the others."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """Raises the error where there is one."""
+        if isinstance(self.read, RasterloomError):
+            raise self.read
+        return self.read

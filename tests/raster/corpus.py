@@ -228,6 +228,47 @@ def write_corpus(root: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(root.glob("*.tif"))}
 
 
+def write_traps(root: Path) -> dict[str, Path]:
+    """Name -> file: what makes pixels or masks go wrong in silence."""
+    side = (300, 420)
+    nan = pixels(dtype="float32", side=side)
+    nan[0, 20:70, 30:200] = np.nan
+    write(root / "trap_nan.tif", nan, nodata=float("nan"), compress="deflate", predictor=3, cog=None)
+    write(root / "trap_nan_cog.tif", nan, nodata=float("nan"), cog={"COMPRESS": "ZSTD", "BLOCKSIZE": 128, "PREDICTOR": "YES"})
+    for nodata in (-(2**63), 2**63 - 1, 2**53 + 1, -5):
+        whole = pixels(dtype="int64", side=side)
+        whole[0, :50] = nodata
+        whole[0, 50:60] = nodata - 1 if nodata > 0 else nodata + 1
+        told = (42113, 2, 0, str(nodata))  # rasterio would round it
+        more = {"tile": (64, 64), "metadata": None, "compression": "zlib", "extratags": [SCALE, TIE, KEYS, told]}
+        tifffile.imwrite(root / f"trap_int64_{nodata}.tif", whole[0], **more)
+    for dtype, top in (("uint8", 255), ("uint16", 65535)):
+        for interleave in ("pixel", "band"):
+            rgba = pixels(4, dtype, side)
+            rgba[3] = top
+            rgba[3, 40:90, 10:300], rgba[3, 200:, :] = 0, 1
+            name = f"trap_alpha_{dtype}_{interleave}.tif"
+            write(root / name, rgba, photometric="RGB", alpha="YES", interleave=interleave, compress="deflate")
+            grey = rgba[2:]
+            write(root / f"trap_grey_{name}", grey, photometric="MINISBLACK", alpha="YES", interleave=interleave, compress="deflate")
+    write(root / "trap_alpha_nodata.tif", pixels(4, "uint8", side), photometric="RGB", alpha="YES", nodata=7, compress="deflate")
+    write(root / "trap_five.tif", pixels(5, "uint8", side), photometric="RGB", alpha="YES", compress="deflate")
+    mask = np.full(side, 255, "uint8")
+    mask[100:130, 17:301] = 0
+    for name, more in (("nodata", {"nodata": 3}), ("planar", {"interleave": "band"}), ("big", {"endianness": "BIG", "bigtiff": "YES"})):
+        write(root / f"trap_mask_{name}.tif", pixels(3, "uint8", side), mask=mask, compress="lzw", **more)
+    write(root / "trap_mask_strips.tif", pixels(1, side=side), mask=mask, tiled=False, blockxsize=None, blockysize=16)
+    for order in ("LITTLE", "BIG"):
+        for interleave in ("pixel", "band"):
+            for predictor, dtype in ((2, "int16"), (3, "float32"), (3, "float64"), (2, "float64"), (2, "uint64")):
+                name = f"trap_{order}_{interleave}_{predictor}_{dtype}.tif"
+                more = {"endianness": order, "interleave": interleave, "predictor": predictor, "compress": "zstd"}
+                write(root / name, pixels(3, dtype, side), **more)
+    write(root / "trap_planes.tif", pixels(64, "int8", (130, 150)), interleave="band", compress="deflate", predictor=2, bigtiff="YES")
+    write(root / "trap_bits.tif", (pixels(3, "uint8", side) % 4).astype("uint8"), nbits=2, interleave="pixel", compress="packbits")
+    return {path.stem: path for path in sorted(root.glob("trap_*.tif"))}
+
+
 Field = tuple[int, Any]
 """Field type, and a tuple of numbers or the bytes as they stand."""
 SIZES = {1: "B", 2: "c", 3: "H", 4: "I", 7: "c", 12: "d", 13: "I", 16: "Q", 18: "Q"}

@@ -12,16 +12,11 @@ import pyproj
 import pytest
 import rasterio
 from rasterio.enums import MaskFlags
-from rasterio.windows import Window as GdalWindow
 
 from rasterloom.errors import Unreadable
-from rasterloom.raster.arrow import ext_array, metadata_array
-from rasterloom.raster.decode import read_window
 from rasterloom.raster.fallback import SparseFile, read_header_with_tifffile
 from rasterloom.raster.header import Header, Level
-from rasterloom.raster.rows import header_from_row
 from rasterloom.raster.tiff import Buffer
-from rasterloom.raster.tiles import Span, Window, whole
 
 LEVELS = ("full", "mask", "overviews", "overview_masks")
 MODERN_JPEG = rasterio.__gdal_version__ >= "3.11"
@@ -119,44 +114,6 @@ def test_gdal_has_the_same_crs(files: dict[str, Path], counting: Any) -> None:
             geographic = [pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y) for crs in (ours, theirs)]
             np.testing.assert_allclose(geographic[0], geographic[1], rtol=0, atol=1e-9, err_msg=path.name)
             assert ours.ellipsoid.semi_major_metre == theirs.ellipsoid.semi_major_metre, path.name
-
-
-def from_row(header: Header, band: int) -> Header:
-    return header_from_row(metadata_array([header], [band])[0].as_py(), ext_array([header], [band])[0].as_py())
-
-
-def windows_of(level: Level) -> Iterator[Window]:
-    yield Window(col=0, row=0, width=min(level.width, 700), height=min(level.height, 700))
-    col, row = max(level.width - 301, 0), max(level.height - 257, 0)
-    yield Window(col=col, row=row, width=min(level.width - col, 300), height=level.height - row)
-
-
-def close(ours: np.ndarray, theirs: np.ndarray, header: Header) -> bool:
-    if header.full.compression == 7 and not MODERN_JPEG:
-        return float(np.abs(ours.astype(float) - theirs.astype(float)).mean()) < 20
-    return np.array_equal(ours, theirs, equal_nan=theirs.dtype.kind in "fc")
-
-
-def test_pixels_of_a_row_are_gdals(files: dict[str, Path], counting: Any) -> None:
-    for path in files.values():
-        data = path.read_bytes()
-        header = counting(data).header()
-
-        def fetch(spans: list[Span], data: bytes = data) -> list[bytes]:
-            return [data[span.start : span.end] for span in spans]
-
-        with rasterio.open(path) as file:
-            for band in {0, header.samples_per_pixel - 1}:
-                row = from_row(header, band)
-                for window in windows_of(row.full):
-                    part = GdalWindow(window.col, window.row, window.width, window.height)  # type: ignore[call-arg]
-                    assert close(read_window(row, band, row.full, window, fetch), file.read(band + 1, window=part), header), (
-                        path.name,
-                        band,
-                    )
-                for ovr, level in enumerate(row.overviews, len(header.overviews) - len(row.overviews)):  # the coarsest are stored
-                    with rasterio.open(path, overview_level=ovr) as small:
-                        assert close(read_window(row, band, level, whole(level), fetch), small.read(band + 1), header), (path.name, ovr)
 
 
 def test_cogs_need_two_requests_at_the_most(files: dict[str, Path], counting: Any) -> None:

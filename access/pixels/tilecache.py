@@ -1,0 +1,42 @@
+"""Tiles that were decoded and may be wanted again: of one tile the windows of several reads, of one pixel several bands."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+from numpy.typing import NDArray
+
+CACHED = 64 << 20
+"""Bytes of decoded tiles that an engine keeps."""
+
+
+class TileCache:
+    """The tiles that were used last, bounded by their bytes. Thread-safe. Nobody writes into a tile."""
+
+    def __init__(self, bound: int = CACHED) -> None:
+        self._bound = bound
+        self._lock = threading.Lock()
+        self._tiles: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, key: Hashable) -> NDArray[Any] | None:
+        with self._lock:
+            found = self._tiles.get(key)
+            if found is not None:
+                self._tiles.move_to_end(key)
+            return found
+
+    def put(self, key: Hashable, pixels: NDArray[Any]) -> None:
+        """A tile larger than the bound is not kept."""
+        if pixels.nbytes > self._bound:
+            return
+        with self._lock:
+            before = self._tiles.pop(key, None)
+            self.bytes += pixels.nbytes - (0 if before is None else before.nbytes)
+            self._tiles[key] = pixels
+            while self.bytes > self._bound:
+                _, oldest = self._tiles.popitem(last=False)
+                self.bytes -= oldest.nbytes
