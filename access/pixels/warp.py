@@ -159,9 +159,9 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
             bands,
             made,
             src_transform=Transform(*source.affine),
-            src_crs=_gdal_crs(source.crs),
+            src_crs=gdal_crs(source.crs),
             dst_transform=Transform(*target.affine),
-            dst_crs=_gdal_crs(target.crs),
+            dst_crs=gdal_crs(target.crs),
             src_nodata=nodata,
             dst_nodata=nodata,
             resampling=Kernel[resampling],
@@ -173,7 +173,8 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
 
 
 @lru_cache(maxsize=64)
-def _gdal_crs(crs: str) -> Any:
+def gdal_crs(crs: str) -> Any:
+    """The CRS as rasterio takes it. Raises `Unreadable` (`crs`)."""
     from rasterio.crs import CRS  # noqa: PLC0415
 
     return CRS.from_user_input(crs) if crs.startswith("EPSG:") else CRS.from_wkt(known_crs(crs).to_wkt())
