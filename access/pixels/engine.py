@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from rasterloom.access.pixels.fetch import HeaderCache
@@ -30,10 +30,11 @@ class Engine:
         self._tiles = TileCache(self._limits.cached)
         self._headers = HeaderCache()
 
-    def read(self, reads: Iterable[WindowRead]) -> Iterator[Answer]:
+    def read(self, reads: Iterable[WindowRead]) -> Generator[Answer]:
         """An answer for each read, in the order in which they are done.
 
         `reads` is consumed as room is made, in the thread that asks for the answers: a slow reader of answers holds the requests back.
+        Closing the generator ends what is under way.
         """
         reading = Reading(self._stores, self._effort, self._limits, self._tiles, self._headers)
         return reading.answers(reads)

@@ -23,8 +23,8 @@ from rasterloom.specs.effort import Effort
 
 AHEAD = 512
 """Reads that are looked at together, to find those of the same file."""
-_AHEAD_AT_FIRST = 32
-"""Nothing is under way while these are looked at."""
+FILES_AT_FIRST = 32
+"""Of so many files the reads are looked at before anything is under way."""
 WIDEST = 64
 """Requests at once: where every answer has pixels to decode, more threads cost more than they bring."""
 
@@ -58,12 +58,12 @@ class Reading:
 
     def answers(self, reads: Iterable[WindowRead]) -> Generator[Answer]:
         """An answer for each read, in the order in which they are done."""
-        left, ahead = enumerate(reads), _AHEAD_AT_FIRST
+        left, files = enumerate(reads), FILES_AT_FIRST
         try:
             while True:
-                yield from self._look_ahead(left, ahead)
+                yield from self._look_ahead(left, files)
                 if self._begin_what_fits():
-                    ahead = AHEAD
+                    files = AHEAD
                     continue
                 if not self._under_way:
                     return
@@ -77,8 +77,8 @@ class Reading:
         if self._stop.wait(seconds):
             raise Unavailable("the reading was stopped", remedy="read again")
 
-    def _look_ahead(self, left: Iterator[tuple[int, WindowRead]], ahead: int) -> Generator[Answer]:
-        while self._looked_at < ahead and (following := next(left, None)) is not None:
+    def _look_ahead(self, left: Iterator[tuple[int, WindowRead]], files: int) -> Generator[Answer]:
+        while self._looked_at < AHEAD and len(self._waiting) < files and (following := next(left, None)) is not None:
             index, read = following
             try:
                 check(read)
