@@ -139,6 +139,10 @@ def _deploy(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--work-pool", metavar="NAME", default="local", help="work pool whose workers run the builds (default: %(default)s)"
     )
+    parser.add_argument("--prune", action="store_true", help="remove what was deployed of this folder before and is no longer in it")
+    parser.add_argument("--label", metavar="TEXT", default="", help="which deployments belong together (default: the name of the folder)")
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be created, changed and removed, and do nothing")
+    parser.add_argument("--output", metavar="FILE", default="", help="write Prefect's own prefect.yaml in place of registering")
 
 
 def _demo(parser: ArgumentParser) -> None:
@@ -210,9 +214,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             name="deploy",
             target="rasterloom.cli.deploy:deploy",
             summary="register every spec as a Prefect deployment",
-            usage="SPEC...",
+            usage="SPEC... [--prune] [--dry-run]",
             arguments=_deploy,
-            examples=("rasterloom deploy specs/*.yaml --work-pool local",),
+            examples=(
+                "rasterloom deploy specs/*.yaml --work-pool local",
+                "rasterloom deploy specs/*.yaml --prune --dry-run",
+                "rasterloom deploy specs/*.yaml --output prefect.yaml",
+            ),
         ),
         Command(
             name="serve",

@@ -24,9 +24,12 @@ from rasterloom.access.shared import check_credentials
 from rasterloom.access.values import CollectionRef, Failure
 from rasterloom.access.workspace import open_workspace
 from rasterloom.flows.gather import BATCHES_AT_ONCE, SEARCHES_AT_ONCE, Gathered, Gathering, tuned
+from rasterloom.flows.pins import check_pinned
 from rasterloom.flows.progress import Progress, tell
 from rasterloom.flows.report import leave_artifacts
 from rasterloom.specs.effort import Effort
+from rasterloom.specs.form import BBox, DateRange, Percent, changed
+from rasterloom.specs.kinds import Name
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.plan import make_plan
 from rasterloom.specs.references import substitute
@@ -39,21 +42,38 @@ from rasterloom.tasks.steps import export, publish
 
 TASK_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner[Any](max_workers=SEARCHES_AT_ONCE + BATCHES_AT_ONCE))
 """Bounded: Prefect's own default is a thread for every task."""
+hide_secrets_in_logs()  # Prefect tells of wrong parameters before the flow is called
 
 
 @flow(name="build-collection", flow_run_name="{spec.name}", task_runner=TASK_RUNNER, persist_result=False)
-def build(spec: CollectionSpec, force: bool = False, workspace: str | None = None, retry_failed: bool = False) -> dict[str, Any]:
+def build(
+    spec: CollectionSpec,
+    force: bool = False,
+    workspace: str | None = None,
+    retry_failed: bool = False,
+    dates: DateRange | None = None,
+    bbox: BBox | None = None,
+    bands: list[str] | None = None,
+    cloud_cover: Percent | None = None,
+    save_as: Name | None = None,
+) -> dict[str, Any]:
     """Bring the collection of a spec to what the spec says: search, read the headers, publish.
 
     Args:
-        spec: What the collection holds. All of it is sent with a run: parameters are replaced, not merged.
+        spec: What the collection holds. All of it is sent with a run: parameters are replaced, not merged. What a field below says wins.
         force: Build again even where nothing has changed, and answer nothing from memory.
         workspace: Where collections are kept; the spec's own, else that of the worker.
         retry_failed: Ask again for the files that failed, and for nothing else that is remembered.
+        dates: Days, both included.
+        bbox: Area, in degrees.
+        bands: Which are indexed.
+        cloud_cover: Less than that, in percent.
+        save_as: Another collection, which leaves that of the spec as it is.
 
     Returns JSON: `collection`, the committed version (`rasterloom.access.values.CollectionRef`), `decision` and `exports`.
     """
-    hide_secrets_in_logs()
+    check_pinned(spec, workspace)
+    spec = changed(spec, dates=dates, bbox=bbox, bands=bands, cloud_cover=cloud_cover, save_as=save_as)
     with references_only():
         how = effort(spec)
         how = replace(how, force=force or how.force, retry_failed=retry_failed)

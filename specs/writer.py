@@ -26,11 +26,33 @@ class _Dumper(yaml.SafeDumper):
 
 def to_yaml(spec: CollectionSpec) -> str:
     """What differs from the defaults, in the order of the keys; `version` and `name` first."""
-    mapping = {"version": spec.version, "name": spec.name, **spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)}
-    return yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    return yaml.dump(short(spec), Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+
+
+def short(spec: CollectionSpec) -> dict[str, Any]:
+    """The spec as a JSON-able mapping of what differs from the defaults, `version` and `name` first."""
+    return {"version": spec.version, "name": spec.name, **spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)}
 
 
 def one_line(value: Any) -> str:
     """A value as YAML in one line, to stand behind a key."""
     text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, default_flow_style=True, allow_unicode=True, width=1 << 20)
     return text.strip().removeprefix("[").removesuffix("]")
+
+
+class _Plain(yaml.SafeDumper):
+    """Quotes by YAML 1.1, as other programs read it; texts of several lines stand as such."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the name is PyYAML's
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Plain.add_representer(str, _Plain.represent_text)
+
+
+def plain_yaml(value: Any) -> str:
+    """JSON-able values as YAML for programs of others."""
+    return yaml.dump(value, Dumper=_Plain, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)

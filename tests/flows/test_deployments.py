@@ -10,12 +10,17 @@ from typing import Any
 import prefect
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, WorkPoolConfig
 from prefect.settings import Settings
 
 from rasterloom.flows.build import build
-from rasterloom.specs.loader import spec_from
+from rasterloom.flows.prefectfile import prefect_file
+from rasterloom.specs.loader import load_specs, spec_from
 from rasterloom.specs.plan import make_plan
+
+SPECS = ("madrid.yaml", "team.yaml")
+"""What deployments/prefect.yaml is written of."""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +29,9 @@ def document(root: Path) -> dict[str, Any]:
 
 
 def test_prefect_takes_its_file_and_ignores_nothing_in_it(document: dict[str, Any]) -> None:
-    """Prefect's model ignores keys that it does not know, so they are compared here."""
+    """By the JSON Schema that Prefect publishes for editors, made here of its own model. It ignores keys that it does not know, so they
+    are compared."""
+    Draft202012Validator(PrefectYamlModel.model_json_schema()).validate(document)
     model = PrefectYamlModel.model_validate(document)
     assert len(model.deployments) == len(document["deployments"]) == 2
     for deployment in document["deployments"]:
@@ -32,11 +39,17 @@ def test_prefect_takes_its_file_and_ignores_nothing_in_it(document: dict[str, An
         assert set(deployment["work_pool"]) <= set(WorkPoolConfig.model_fields)
 
 
-def test_every_deployment_runs_our_flow_with_a_spec_that_can_be_planned(document: dict[str, Any]) -> None:
-    for deployment in document["deployments"]:
+def test_it_is_what_the_command_writes(root: Path) -> None:
+    specs = [spec for name in SPECS for spec in load_specs(root / "specs" / name)]
+    assert (root / "deployments/prefect.yaml").read_text() == prefect_file(specs, work_pool="local", label="specs")
+
+
+def test_every_deployment_runs_our_flow_with_the_spec_of_the_file(document: dict[str, Any], root: Path) -> None:
+    specs = [spec for name in SPECS for spec in load_specs(root / "specs" / name)]
+    for deployment, spec in zip(document["deployments"], specs, strict=True):
         assert deployment["entrypoint"] == f"{build.fn.__module__}.{build.fn.__name__}"
         assert set(deployment["parameters"]) <= set(build.parameters.properties)
-        spec = spec_from(deployment["parameters"]["spec"])
+        assert spec_from(deployment["parameters"]["spec"]) == spec
         assert spec.name == deployment["name"]
         assert make_plan(spec, now=datetime(2026, 1, 1, tzinfo=UTC)).shards
 
