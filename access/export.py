@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +67,21 @@ def swap_in(copy: Copy, path: Path, *, note: Note | None = None) -> None:
 
     Between the two renames there is nothing of that name for an instant, never a mixture: a reader that is opening it tries again.
     """
+
+    def write(workspace: LocalWorkspace, home: str) -> None:
+        files = _write(copy, workspace, home, "export")
+        if note is not None:
+            workspace.write(f"{home}/{note.name}", note.text(files))
+
+    swap_directory(write, path)
+
+
+def swap_directory(write: Callable[[LocalWorkspace, str], None], path: Path) -> None:
+    """As `swap_in`, of whatever `write` puts below a key of the directory above `path`."""
     staging, aside = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{end}") for end in ("tmp", "old"))
     workspace = LocalWorkspace(path.parent)
     try:
-        files = _write(copy, workspace, staging.name, "export")
-        if note is not None:
-            workspace.write(f"{staging.name}/{note.name}", note.text(files))
+        write(workspace, staging.name)
         workspace.sync(staging.name)
         with disk_errors(path):
             _rename(staging, path, aside)

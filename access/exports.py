@@ -35,17 +35,18 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """Where a copy stands: `name` in the directory or prefix above it."""
 
     above: Workspace
     name: str
     uri: str
+    note_name: str
 
     @property
     def note(self) -> Mapping[str, Any] | None:
         """What the copy says of itself; None where there is none."""
-        data = self.above.read(f"{self.name}/{NOTE}")
+        data = self.above.read(f"{self.name}/{self.note_name}")
         try:
             found = None if data is None else json.loads(data)
         except ValueError:
@@ -59,7 +60,7 @@ class _Target:
 
 def check_export(to: str, name: str) -> None:
     """Raises `SpecError` where a copy of the collection `name` may not be written: before any work is done."""
-    target = _target(to)
+    target = target_of(to)
     note = target.note
     if note is None and not target.is_empty:
         raise SpecError(f"{to} holds something that is no export of {name}", remedy="give a new or empty place in `export`")
@@ -73,10 +74,10 @@ def refresh_export(collection: Collection, to: str, form: str) -> Exported:
     if commit is None:
         raise SpecError(f"{collection.uri} is no snapshot", remedy="load it by its name in a workspace")
     check_export(to, collection.name)
-    target = _target(to)
+    target = target_of(to)
     note = target.note
     done = Exported(to=to, format=form, snapshot=commit.dir, changed=False)
-    if note is not None and (note.get("snapshot"), note.get("format")) == (commit.dir, form) and _is_whole(target, note["files"]):
+    if note is not None and (note.get("snapshot"), note.get("format")) == (commit.dir, form) and is_whole(target, note["files"]):
         return done
     copy = copy_as(form, collection.schema, collection.metadata, collection.to_batches())
     told = Note(name=NOTE, facts={"name": collection.name, "snapshot": commit.dir, "format": form})
@@ -88,17 +89,18 @@ def refresh_export(collection: Collection, to: str, form: str) -> Exported:
     return Exported(to=to, format=form, snapshot=commit.dir, changed=True)
 
 
-def _is_whole(target: _Target, files: Sequence[Any]) -> bool:
+def is_whole(target: Target, files: Sequence[Any]) -> bool:
     return all(target.above.size(f"{target.name}/{file}") is not None for file in files)
 
 
-def _target(to: str) -> _Target:
+def target_of(to: str, note_name: str = NOTE) -> Target:
+    """Where a copy is to stand. Raises `SpecError` for a bucket itself, and for a place inside of a stored collection."""
     if is_remote(to):
         above, _, name = to.rstrip("/").rpartition("/")
         if not name or above.endswith(":/"):
             raise SpecError(f"{to} is no place for an export", remedy="give a prefix below a bucket")
         refuse_prefix_inside(to.rstrip("/"))
-        return _Target(open_workspace(above), name, to)
+        return Target(open_workspace(above), name, to, note_name)
     path = Path(to.removeprefix("file://")).expanduser().resolve()
     refuse_inside(path)
-    return _Target(open_workspace(str(path.parent)), path.name, to)
+    return Target(open_workspace(str(path.parent)), path.name, to, note_name)

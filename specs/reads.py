@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter, model_validator
@@ -19,20 +21,23 @@ from rasterloom.specs.sections import OneOf, Section
 from rasterloom.specs.wrong import a_list, shown, wrong
 
 Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
-Statistic = Literal["count", "mean", "min", "max", "sum", "std", "median"]
+STATISTICS = ("count", "valid", "min", "max", "mean", "std", "sum", "median", "majority", "minority", "variety", "histogram")
+_PERCENTILE = re.compile(r"p(100|\d{1,2}(\.\d{1,3})?)", re.ASCII)
 Number = Annotated[float, Strict()]
 Bit = Annotated[Whole, Field(ge=0, le=31)]
 
 
 def _area(value: Any) -> dict[str, Any]:
     """GeoJSON of an area; a box becomes a polygon, one that crosses the antimeridian two."""
-    if not isinstance(value, list | tuple):
-        return checked_geometry(value)
-    west, south, east, north = checked_box(cast(Any, value))
+    return checked_geometry(box_geometry(checked_box(cast(Any, value))) if isinstance(value, list | tuple) else value)
+
+
+def box_geometry(box: tuple[float, float, float, float]) -> dict[str, Any]:
+    """GeoJSON of `(west, south, east, north)`; west > east crosses the antimeridian."""
+    west, south, east, north = box
     spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    boxes = [[[[left, south], [right, south], [right, north], [left, north], [left, south]]] for left, right in spans]
-    kind, coordinates = ("Polygon", boxes[0]) if len(boxes) == 1 else ("MultiPolygon", boxes)
-    return checked_geometry({"type": kind, "coordinates": coordinates})
+    rings = [[[[left, south], [right, south], [right, north], [left, north], [left, south]]] for left, right in spans]
+    return {"type": "Polygon", "coordinates": rings[0]} if len(rings) == 1 else {"type": "MultiPolygon", "coordinates": rings}
 
 
 def _features(value: Any) -> Any:
@@ -59,6 +64,14 @@ def _expression(text: str) -> str:
     return text
 
 
+def _statistic(text: str) -> str:
+    if text not in STATISTICS and _PERCENTILE.fullmatch(text) is None:
+        near = get_close_matches(text, STATISTICS, n=1, cutoff=0.6)
+        remedy = f"did you mean {near[0]}?" if near else f"use {a_list(STATISTICS)}, or a percentile such as p90"
+        raise wrong(f"{shown(text)} is no statistic", remedy=remedy)
+    return text
+
+
 def _several(value: Any) -> Any:
     return (value,) if isinstance(value, Mapping | MaskSpec) else value
 
@@ -66,6 +79,9 @@ def _several(value: Any) -> Any:
 Area = Annotated[dict[str, Any], BeforeValidator(_area)]
 Features = Annotated[dict[str, Any] | str, BeforeValidator(_features)]
 """A GeoJSON feature collection, or the path or URL of a GeoJSON, GeoParquet or Parquet file."""
+
+
+Statistic = Annotated[Text, AfterValidator(_statistic), Field(json_schema_extra={"examples": [*STATISTICS, "p90"]})]
 
 
 class MaskSpec(OneOf):
@@ -130,9 +146,9 @@ class ChunkSpec(Section):
 
     time: Whole = Field(default=1, ge=1, le=10_000)
     """Scenes."""
-    y: Whole = Field(default=512, ge=16, le=16_384)
+    y: Whole = Field(default=1024, ge=16, le=16_384)
     """Rows."""
-    x: Whole = Field(default=512, ge=16, le=16_384)
+    x: Whole = Field(default=1024, ge=16, le=16_384)
     """Columns."""
 
 
@@ -169,8 +185,10 @@ class ZonalRead(_Read):
     """`zonal`."""
     zones: Features
     """Polygons: GeoJSON, or the path or URL of a GeoJSON or GeoParquet file. Their own columns stay."""
-    statistics: tuple[Statistic, ...] = Field(default=("count", "mean", "min", "max"), min_length=1)
-    """Columns per band."""
+    statistics: tuple[Statistic, ...] = Field(default=("count", "valid", "mean", "std", "min", "max"), min_length=1, max_length=64)
+    """Columns: `count` is all pixels of a zone, `valid` those that are neither nodata nor masked, of which the others are made: `min`,
+    `max`, `mean`, `std`, `sum`, `median`, percentiles such as `p90`; of classes `majority`, `minority`, `variety` (how many there are)
+    and `histogram`."""
     all_touched: Flag = False
     """Count pixels that a polygon touches, and not those alone whose centre is inside."""
 
@@ -181,7 +199,11 @@ class PointsRead(_Read):
     kind: Literal["points"]
     """`points`."""
     points: Features
-    """Points: GeoJSON, or the path or URL of a GeoJSON, GeoParquet or Parquet file. Their own columns stay."""
+    """Points: GeoJSON, or the path or URL of a GeoJSON, GeoParquet or CSV file. Their own columns stay."""
+    period: PositiveLength | None = None
+    """One row per point and period of this length, e.g. `P1M`; default: one per point and scene."""
+    method: Literal["median", "mean", "min", "max"] = "median"
+    """What becomes of the valid values of a period."""
 
 
 class ChipsRead(_GridRead):

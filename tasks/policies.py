@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 
 from rasterloom.access.build import batch_ref_is_whole, search_ref_is_whole
 from rasterloom.access.hosts import LONGEST_WAIT
+from rasterloom.access.reads.units import MadeRef, made_ref_is_whole
 from rasterloom.access.redact import redact
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import BatchRef, SearchRef
@@ -68,9 +69,11 @@ class RecordRefused(RasterloomError):
     """A record of the result storage that we do not read. Prefect takes it for a miss and the task runs."""
 
 
-_REFERENCES: dict[str, tuple[type[SearchRef] | type[BatchRef], Callable[[dict[str, Any]], bool]]] = {
+Reference = SearchRef | BatchRef | MadeRef
+_REFERENCES: dict[str, tuple[type[Reference], Callable[[dict[str, Any]], bool]]] = {
     "search": (SearchRef, search_ref_is_whole),
     "batch": (BatchRef, batch_ref_is_whole),
+    "units": (MadeRef, made_ref_is_whole),
 }
 
 
@@ -85,7 +88,7 @@ class ArtifactRefSerializer(Serializer):
     def dumps(self, obj: Any) -> bytes:
         return json.dumps(_document(obj), allow_nan=False).encode()
 
-    def loads(self, blob: bytes) -> SearchRef | BatchRef:
+    def loads(self, blob: bytes) -> Reference:
         document = json.loads(blob)
         kind = document.get("kind")
         if kind not in _REFERENCES:
@@ -99,8 +102,7 @@ class ArtifactRefSerializer(Serializer):
 def _document(obj: Any) -> dict[str, Any]:
     if isinstance(obj, BaseException):  # Prefect writes the exception of a failed task where it would write its result
         return {"kind": "error", "value": {"class": type(obj).__name__, "message": redact(str(obj))}}
-    kind = "search" if isinstance(obj, SearchRef) else "batch"
-    return {"kind": kind, "value": to_json(obj)}
+    return {"kind": next(kind for kind, (cls, _) in _REFERENCES.items() if isinstance(obj, cls)), "value": to_json(obj)}
 
 
 _references_only: ContextVar[bool] = ContextVar("rasterloom_references_only", default=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -74,22 +75,21 @@ def _finest(job: ReadJob, scenes: Sequence[PlannedScene], crs: str) -> float:
     return min(math.hypot(affine[0], affine[3]) for affine in every)
 
 
-def blocks_of(grid: Grid, *, edge: int) -> Iterator[Block]:
-    """Squares of at most `edge` pixels, row by row."""
-    for row in range(0, grid.height, edge):
-        for col in range(0, grid.width, edge):
-            window = Window(col=col, row=row, width=min(edge, grid.width - col), height=min(edge, grid.height - row))
+def blocks_of(grid: Grid, *, edge: int, down: int = 1, across: int = 1) -> Iterator[Block]:
+    """Parts of about `edge` pixels a side, whole multiples of `down` and `across`, row by row."""
+    high, wide = max(edge // down, 1) * down, max(edge // across, 1) * across
+    for row in range(0, grid.height, high):
+        for col in range(0, grid.width, wide):
+            window = Window(col=col, row=row, width=min(wide, grid.width - col), height=min(high, grid.height - row))
             affine = window_affine(grid.affine, window)
             yield Block(window=window, grid=Grid(crs=grid.crs, affine=affine, width=window.width, height=window.height))
 
 
-def grid_to_json(grid: Grid) -> dict[str, object]:
+def grid_to_json(grid: Grid) -> dict[str, Any]:
     return {"crs": grid.crs, "affine": list(grid.affine), "width": grid.width, "height": grid.height}
 
 
-def grid_from_json(mapping: dict[str, object]) -> Grid:
+def grid_from_json(mapping: Mapping[str, Any]) -> Grid:
     """Inverse of `grid_to_json`."""
-    given: dict[str, object] = dict(mapping)
-    affine = given.pop("affine")
-    assert isinstance(affine, list | tuple)
-    return Grid(affine=tuple(affine), **given)  # pyright: ignore[reportArgumentType]
+    a, b, c, d, e, f = mapping["affine"]
+    return Grid(crs=mapping["crs"], affine=(a, b, c, d, e, f), width=mapping["width"], height=mapping["height"])

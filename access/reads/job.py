@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rasterloom.access.values import Failure, Traffic
+from rasterloom.access.values import Failure
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.reads import Read, read_from
 
@@ -61,7 +61,9 @@ class Unit:
     payload: dict[str, Any] = field(default_factory=dict[str, Any])
     """JSON: what else the kind needs to make it."""
     pixels: int = 0
-    """Numbers that it makes, about: units are grouped by it, and no more than memory holds are made at once."""
+    """Numbers that it makes, about: small units are grouped by it."""
+    held: int = 0
+    """Numbers that it holds in memory at once, about; 0: all that it makes. No more are made at once than memory holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,6 @@ class PartRef:
     meta: dict[str, Any]
     failures: tuple[Failure, ...]
     asked: int
-    traffic: Traffic
 
     @property
     def needs_retry(self) -> bool:
@@ -110,22 +111,27 @@ class PartRef:
         return digest_of(self.key, sorted(held), self.meta, failed)
 
 
+class Files(Protocol):
+    """The files of a part, wherever they are."""
+
+    def path(self, name: str) -> Path: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A unit with what was made of it, as `finish` gets it."""
 
     unit: Unit
     ref: PartRef
-    folder: Path
-    """Its files, on this machine."""
+    files: Files
 
     @property
     def meta(self) -> dict[str, Any]:
         return self.ref.meta
 
     def path(self, name: str) -> Path:
-        """A file of the part."""
-        return self.folder / name
+        """A file of the part, on this machine: of an object store it is brought here when it is first asked for."""
+        return self.files.path(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,12 +36,12 @@ class SceneLayers:
     """Files that were to be read."""
 
 
-def scene_layers(making: Making, scene: str, grid: Grid, *, known: tuple[str, ...]) -> SceneLayers:
-    """Read a scene; `known` are the bands of the collection. A scene whose mask cannot be read has no layers: nothing is left unmasked."""
+def scene_layers(making: Making, scene: str, grid: Grid) -> SceneLayers:
+    """Read a scene. A scene whose mask cannot be read has no layers: nothing is left unmasked."""
     read = making.read
     assert isinstance(read, StackRead | CompositeRead | ChipsRead)
     expressions = {name: parse_expression(text) for name, text in (read.expressions or {}).items()}
-    bands = output_bands(read, known)
+    bands = output_bands(read, making.bands)
     wanted = tuple(dict.fromkeys((*bands, *(band for each in expressions.values() for band in each.bands))))
     raw, files, failures = _layers(making, scene, wanted, grid, read.resampling)
     masked_by = tuple(dict.fromkeys(each.band for each in read.mask or ()))

@@ -25,6 +25,8 @@ class Making:
     job: ReadJob
     read: Read
     """The job's read as the spec's model."""
+    bands: tuple[str, ...]
+    """All bands of the collection."""
     engine: Engine
     rows: Mapping[str, Mapping[str, Any]]
     """Id of a scene -> its row, with the columns that `band_file` needs."""
