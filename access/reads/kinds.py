@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rasterloom.access.collection import Collection
+from rasterloom.access.reads import stack
 from rasterloom.access.reads.job import Finished, Made, Part, ReadJob, Unit
 from rasterloom.access.reads.making import Making
 from rasterloom.errors import SpecError
@@ -30,7 +31,9 @@ class Kind:
     """Of the code of `finish`: raised when the output of the same parts comes out otherwise."""
 
 
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, Kind] = {
+    "stack": Kind(plan=stack.plan, make=stack.make, finish=stack.finish),
+}
 
 
 def kind_of(job: ReadJob) -> Kind:
