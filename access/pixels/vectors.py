@@ -103,18 +103,27 @@ def zones_of(source: Any, named: Named = Named()) -> Zones:
 def table_in(path: Path) -> pa.Table:
     """The rows of a GeoParquet, GeoJSON or CSV file. Raises SpecError."""
     try:
-        if path.suffix.lower() in (".parquet", ".geoparquet", ".pq"):
-            return pq.read_table(path)
-        if path.suffix.lower() == ".csv":
+        return table_of(path.read_bytes(), str(path))
+    except OSError as error:
+        reason = "there is no file" if isinstance(error, FileNotFoundError) else f"{error.strerror or error}:"
+        raise SpecError(f"{reason} {path}", remedy="write its path as it stands on the machine where this runs") from None
+
+
+def table_of(data: bytes, name: str) -> pa.Table:
+    """The rows of a file, by the ending of its name. Raises SpecError."""
+    ending = name.rpartition(".")[2].lower()
+    try:
+        if ending in ("parquet", "geoparquet", "pq"):
+            return pq.read_table(pa.BufferReader(data))
+        if ending == "csv":
             import pyarrow.csv  # noqa: PLC0415  not loaded by who reads no CSV
 
-            return pyarrow.csv.read_csv(path)
-        return _features(json.loads(path.read_text("utf-8")))
-    except FileNotFoundError:
-        raise SpecError(f"there is no file {path}", remedy="write its path as it stands on the machine where this runs") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+            return pyarrow.csv.read_csv(pa.BufferReader(data))
+        document = json.loads(data)
+        return _features(document) or _features({"type": "Feature", "geometry": document})
+    except (pa.ArrowException, ValueError, TypeError, AttributeError, shapely.errors.GEOSException) as error:
         reason = str(error).partition("\n")[0][:160]
-        raise SpecError(f"{path} cannot be read: {reason}", remedy="write GeoParquet, GeoJSON, or CSV with lon and lat") from error
+        raise SpecError(f"{name} cannot be read: {reason}", remedy="write GeoParquet, GeoJSON, or CSV with lon and lat") from error
 
 
 def _table(source: Any) -> pa.Table | None:
