@@ -26,6 +26,7 @@ from rasterloom.access.workspace import open_workspace
 from rasterloom.flows.gather import BATCHES_AT_ONCE, SEARCHES_AT_ONCE, Gathered, Gathering, tuned
 from rasterloom.flows.pins import check_pinned
 from rasterloom.flows.progress import Progress, tell
+from rasterloom.flows.read import check_reads, run_reads
 from rasterloom.flows.report import leave_artifacts
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.form import BBox, DateRange, Percent, changed
@@ -70,7 +71,7 @@ def build(
         cloud_cover: Less than that, in percent.
         save_as: Another collection, which leaves that of the spec as it is.
 
-    Returns JSON: `collection`, the committed version (`rasterloom.access.values.CollectionRef`), `decision` and `exports`.
+    Returns JSON: `collection`, the committed version (`rasterloom.access.values.CollectionRef`), `decision`, `exports` and `reads`.
     """
     check_pinned(spec, workspace)
     spec = changed(spec, dates=dates, bbox=bbox, bands=bands, cloud_cover=cloud_cover, save_as=save_as)
@@ -80,9 +81,11 @@ def build(
         copies = [ExportSpec(to=substitute(copy.to, secret), format=copy.format) for copy in spec.export]
         for copy in copies:
             check_export(copy.to, spec.name)
+        check_reads(spec)
         place = _place(workspace or spec.workspace)
         done = _build(spec, how, place)
-        return done | {"exports": [to_json(export(spec.name, place.uri, copy.to, copy.format)) for copy in copies]}
+        exports = [to_json(export(spec.name, place.uri, copy.to, copy.format)) for copy in copies]
+        return done | {"exports": exports, "reads": run_reads(spec, place=place, effort=how)}
 
 
 def _place(text: str | None) -> Workspace:

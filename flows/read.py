@@ -27,6 +27,7 @@ from rasterloom.access.reads.units import MadeRef, grouped
 from rasterloom.access.refs import to_json
 from rasterloom.access.values import Traffic
 from rasterloom.access.workspace import open_workspace
+from rasterloom.errors import RasterloomError
 from rasterloom.flows.readprogress import ReadProgress, tell_read
 from rasterloom.flows.readreport import ReadBar, leave_read_artifact
 from rasterloom.specs.effort import Effort
@@ -79,6 +80,27 @@ def run_read(spec: CollectionSpec, name: str, *, place: Workspace, effort: Effor
     leave_read_artifact(place, ref, reason=planned.reason)
     tell_read(replace(progress, stage="done", output=ref))
     return {"read": to_json(ref), "decision": {"action": "make" if ref.changed else "reuse", "reason": planned.reason, "copied": copied}}
+
+
+def check_reads(spec: CollectionSpec) -> None:
+    """Raises `SpecError` where the place of an output is taken: before any work is done."""
+    for name, each in (spec.reads or {}).items():
+        if each.output:
+            check_mirror(each.output, spec.name, name)
+
+
+def run_reads(spec: CollectionSpec, *, place: Workspace, effort: Effort) -> list[dict[str, Any]]:
+    """All reads of a spec, also after one that failed; then the first error is raised. Called within a flow, after the commit."""
+    done: list[dict[str, Any]] = []
+    errors: list[RasterloomError] = []
+    for name in spec.reads or ():
+        try:
+            done.append(run_read(spec, name, place=place, effort=effort))
+        except RasterloomError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return done
 
 
 def _standing(place: Workspace, planned: PlannedRead) -> OutputRef | None:

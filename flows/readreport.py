@@ -14,8 +14,11 @@ from rasterloom.access.files import Workspace
 from rasterloom.access.reads.outputs import OutputRef
 from rasterloom.access.redact import redact
 from rasterloom.flows.readprogress import ReadProgress
-from rasterloom.flows.runpage import EVERY, FIRST_AFTER
 
+FIRST_AFTER = 4.0
+"""Seconds that a run lasts before it gets a bar: every artifact is a request and a row of the database."""
+EVERY = 5.0
+"""Seconds between two changes of the bar."""
 LARGEST_PICTURE = 400_000
 """Bytes of a PNG that still goes into a page: Prefect's server takes 512 KB of text in one request by default."""
 _LOG = logging.getLogger("rasterloom.report")

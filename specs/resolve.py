@@ -123,7 +123,6 @@ def _unmapped(spec: CollectionSpec, table: TableSpec) -> Iterator[Problem]:
 def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
     """What would be ignored is refused: a check or a copy that silently does not happen is worse than none."""
     refused = (
-        (bool(spec.reads), "reads", "", "remove it, and read with `rasterloom.load(...)`"),
         (spec.run.runner != "threads", "run.runner", spec.run.runner, "write threads"),
         (spec.freshness is not None, "freshness", "", "remove it"),
     )

@@ -108,7 +108,6 @@ def test_limits_are_by_host_or_bucket() -> None:
 @pytest.mark.parametrize(
     ("keys", "path"),
     [
-        ({"reads": {"mean": {"kind": "composite"}}}, "reads"),
         ({"run": {"runner": "dask"}}, "run.runner"),
         ({"freshness": {"warn_after": "P3D"}}, "freshness"),
     ],
