@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import imagecodecs
 import numpy as np
@@ -19,14 +22,14 @@ from rasterloom.raster.tiles import Window
 
 TILE = 256
 """Pixels of the edge of a square: as many scenes as there are, one square of each is held at once."""
-_LEVEL = 3
+_INDEX, _LEVEL = "layers.json", 3
 
 
 class LayerWriter:
     """Writes a file: an archive of `<number of the layer>/<row>.<col>`, whose names and dtypes stand in `layers.json`, its last member.
 
     A square is the bytes of its pixels, the n-th bytes of all of them together, and of its validity, compressed with zstd. One
-    without a valid pixel is not there.
+    without a valid pixel is not there. The same layers are the same bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +41,7 @@ class LayerWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
-            self._archive.writestr("layers.json", json.dumps(self._dtypes))
+            self._archive.writestr(ZipInfo(_INDEX), json.dumps(self._dtypes))
         self._archive.close()
 
     def write(self, window: Window, layers: Mapping[str, Layer]) -> None:
@@ -53,33 +56,42 @@ class LayerWriter:
                     part = Layer(layer.data[row : row + TILE, col : col + TILE], layer.valid[row : row + TILE, col : col + TILE])
                     if part.valid.any():
                         place = f"{number}/{(window.row + row) // TILE}.{(window.col + col) // TILE}"
-                        self._archive.writestr(place, _packed(part))
+                        self._archive.writestr(ZipInfo(place), _packed(part))
 
 
 class LayerFile:
-    """Reads one. Several threads may; the file stays open until `close`."""
+    """Reads one. Several threads may; between two squares nothing is held open, so that a thousand scenes need no thousand files."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            self._archive = ZipFile(path)
-        except BadZipFile as error:
+            with ZipFile(path) as archive:
+                self._dtypes: dict[str, str] = json.loads(archive.read(_INDEX))
+                self._members = {member.filename: member for member in archive.infolist()}
+        except (BadZipFile, KeyError) as error:
             raise Unavailable(f"{path} is damaged: {error}", remedy="run again with --force") from error
-        self._dtypes: dict[str, str] = json.loads(self._archive.read("layers.json"))
         self._numbers = {name: number for number, name in enumerate(self._dtypes)}
-        self._there = frozenset(self._archive.namelist())
 
     def __contains__(self, name: str) -> bool:
         return name in self._dtypes
 
     def tile(self, name: str, row: int, col: int, window: Window) -> Layer | None:
         """Square (row, col) of the grid, of the size of `window`, its place in pixels; None where the scene has nothing there."""
-        place = f"{self._numbers.get(name)}/{row}.{col}"
-        if place not in self._there:
+        member = self._members.get(f"{self._numbers.get(name)}/{row}.{col}")
+        if member is None:
             return None
-        return _unpacked(self._archive.read(place), np.dtype(self._dtypes[name]), (window.height, window.width))
+        return _unpacked(self._bytes(member), np.dtype(self._dtypes[name]), (window.height, window.width))
 
-    def close(self) -> None:
-        self._archive.close()
+    def _bytes(self, member: ZipInfo) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(member.header_offset)
+            # APPNOTE 4.3.7: the lengths of the name and of the extra field are the last words of the 30 bytes before them.
+            name, extra = struct.unpack("<HH", file.read(30)[26:])
+            file.seek(name + extra, os.SEEK_CUR)
+            found = file.read(member.file_size)
+        if zlib.crc32(found) != member.CRC:
+            raise Unavailable(f"{self._path} is damaged at {member.filename}", remedy="run again with --force")
+        return found
 
 
 def tiles_of(*, width: int, height: int) -> Iterator[tuple[int, int, Window]]:

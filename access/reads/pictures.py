@@ -19,13 +19,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from rasterloom.access.pixels.warp import known_crs
+from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
 
 COLOURS = (("B04", "B03", "B02"), ("red", "green", "blue"), ("R", "G", "B"), ("B4", "B3", "B2"), ("SR_B4", "SR_B3", "SR_B2"))
 """Codes that are red, green and blue, in the collections of the catalog."""
 
 _INK, _QUIET, _EMPTY = "#1f2a33", "#62707b", "#e6eaed"
-_LONGEST = 1200
+LONGEST = 1200
 """Pixels of a panel's longer edge: more is never seen."""
 _STRETCH = (2.0, 98.0)
 """Percentiles between which the colours lie: clouds and glints would leave the ground dark."""
@@ -82,13 +84,22 @@ def colours_of(codes: Collection[str]) -> tuple[str, ...]:
     return next((trio for trio in COLOURS if set(trio) <= set(codes)), tuple(codes)[:1])
 
 
+def metres_of(grid: Grid) -> float | None:
+    """Width of a pixel in the middle of the grid; None where its CRS has units of another kind."""
+    axes = known_crs(grid.crs).axis_info
+    unit = axes[0].unit_name if axes else ""
+    middle = (grid.bounds.bottom + grid.bounds.top) / 2
+    degree = 111_320.0 * math.cos(math.radians(middle)) if unit == "degree" else 1.0
+    return math.hypot(grid.affine[0], grid.affine[3]) * degree if unit in ("metre", "degree") else None
+
+
 def _spread(panels: Sequence[Panel]) -> list[Panel]:
     count = min(len(panels), _MOST_PANELS)
     return [panels[round(at)] for at in np.linspace(0, len(panels) - 1, count)]
 
 
 def _step(layers: Mapping[str, Layer]) -> int:
-    return max((math.ceil(max(layer.data.shape) / _LONGEST) for layer in layers.values()), default=1)
+    return max((math.ceil(max(layer.data.shape) / LONGEST) for layer in layers.values()), default=1)
 
 
 def _small(panel: Panel) -> Panel:

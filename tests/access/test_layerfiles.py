@@ -40,7 +40,6 @@ def test_a_layer_comes_back_square_by_square(
             np.testing.assert_array_equal(found.valid, valid[place])
             np.testing.assert_array_equal(found.data[found.valid], data[place][valid[place]])
     assert file.tile("B05", 0, 0, Window(col=0, row=0, width=1, height=1)) is None
-    file.close()
 
 
 def test_squares_without_a_valid_pixel_cost_nothing(tmp_path: Path) -> None:
@@ -50,6 +49,18 @@ def test_squares_without_a_valid_pixel_cost_nothing(tmp_path: Path) -> None:
     with LayerWriter(tmp_path / "layers.zip") as writer:
         writer.write(Window(col=0, row=0, width=2048, height=2048), {"B04": Layer(data, valid)})
     assert (tmp_path / "layers.zip").stat().st_size < 1000
+
+
+def test_the_same_layers_are_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with LayerWriter(tmp_path / name) as writer:
+            writer.write(Window(col=0, row=0, width=9, height=9), {"B04": Layer(np.ones((9, 9), "u2"), np.ones((9, 9), bool))})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    damaged = bytearray((tmp_path / "a").read_bytes())
+    damaged[45] ^= 1
+    (tmp_path / "a").write_bytes(damaged)
+    with pytest.raises(Unavailable, match="is damaged at 0"):
+        LayerFile(tmp_path / "a").tile("B04", 0, 0, Window(col=0, row=0, width=9, height=9))
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
