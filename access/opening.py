@@ -15,9 +15,11 @@ from rasterloom.access.failures import read_failures
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import is_fresh
 from rasterloom.access.link import points_to
+from rasterloom.access.looks import freshness_of
 from rasterloom.access.snapshots import checked_snapshot, history
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
+from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.identity import source_from_json
 from rasterloom.specs.question import CopySource
 
@@ -61,6 +63,8 @@ class Summary:
     failed: int
     bytes: int
     committed: datetime
+    freshness: Freshness | None
+    """None where the spec sets no bounds."""
 
 
 def open_collection(uri: str, workspace: str | None = None, *, snapshot: int | None = None) -> Opened:
@@ -144,7 +148,7 @@ def delete_collection(workspace: Workspace | str | None, name: str) -> int:
 
 
 def _snapshot(workspace: Workspace, name: str, newest: Commit, number: int | None) -> Opened:
-    return _committed(workspace, name, newest if number is None else checked_snapshot(workspace, name, number, newest))
+    return open_version(workspace, name, newest if number is None else checked_snapshot(workspace, name, number, newest))
 
 
 def _existing(workspace: Workspace, name: str) -> Commit:
@@ -170,8 +174,8 @@ def _local(place: str) -> tuple[Workspace, str]:
     return open_workspace(str(path.parent)), path.name
 
 
-def _committed(workspace: Workspace, name: str, commit: Commit) -> Opened:
-    """Exactly the files of the commit, without listing anything."""
+def open_version(workspace: Workspace, name: str, commit: Commit) -> Opened:
+    """Exactly the files of the commit, without listing anything. Raises Unavailable where one is gone."""
     home = version_key(name, commit.dir)
     paths = [workspace.path_of(f"{home}/{file.path}") for file in sorted(commit.files, key=lambda file: file.path)]
     return Opened(_files(workspace, paths, workspace.path_of(home)), workspace.uri_of(home), name, commit, workspace)
@@ -184,7 +188,7 @@ def _version(place: Workspace, directory: str) -> Opened | None:
         return None
     workspace = open_workspace(root)
     commit = next((entry for entry in history(workspace, name) if entry.dir == directory), None)
-    return _committed(workspace, name, commit) if commit else None
+    return open_version(workspace, name, commit) if commit else None
 
 
 def _dataset(workspace: Workspace, key: str) -> ds.Dataset:
@@ -231,4 +235,5 @@ def _summary(workspace: Workspace, name: str, commit: Commit) -> Summary:
         failed=sum(commit.counts.failed.values()),
         bytes=sum(file.size for file in commit.files),
         committed=commit.ended,
+        freshness=freshness_of(workspace, name, commit, now=datetime.now(UTC)),
     )

@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from datetime import UTC, datetime
 
 from rasterloom.access.collection import Collection, load
 from rasterloom.access.describe import Description
-from rasterloom.access.opening import delete_collection, failures_of, summary_of
+from rasterloom.access.looks import freshness_of
+from rasterloom.access.opening import Summary, delete_collection, failures_of, open_collection, summary_of
 from rasterloom.access.provenance import lines_of, row_of
 from rasterloom.access.refs import to_json
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, size_text, table
+from rasterloom.cli.report import show_report
 from rasterloom.errors import SpecError
 
+_COLUMNS = ("NAME", "SCENES", "FAILED", "VERSION", "SIZE", "COMMITTED (UTC)", "FRESH")
 FAILURE_COLUMNS = ("item_id", "band", "stage", "reason", "http_status", "attempts", "href")
 
 
 def list_all(args: Namespace) -> int:
     place = open_workspace(args.workspace).uri
     found = Collection.list_collections(args.workspace)
-    rows = [(each.name, each.rows, each.failed, each.version, size_text(each.bytes), f"{each.committed:%Y-%m-%d %H:%M}") for each in found]
-    text = table(rows, ("NAME", "SCENES", "FAILED", "VERSION", "SIZE", "COMMITTED (UTC)")) if found else f"no collections in {place}"
+    text = table([_line(each) for each in found], _COLUMNS) if found else f"no collections in {place}"
     answer(args, {"workspace": place, "collections": [to_json(each) for each in found]}, text)
     return 0
 
 
+def _line(each: Summary) -> tuple[object, ...]:
+    state = each.freshness.state if each.freshness else "-"
+    cause = f" ({each.freshness.cause})" if each.freshness and each.freshness.cause else ""
+    return each.name, each.rows, each.failed, each.version, size_text(each.bytes), f"{each.committed:%Y-%m-%d %H:%M}", state + cause
+
+
 def info(args: Namespace) -> int:
-    collection = load(args.collection, workspace=args.workspace, snapshot=args.snapshot)
+    opened = open_collection(args.collection, args.workspace, snapshot=args.snapshot)
     if args.path:
-        answer(args, {"path": collection.uri}, collection.uri)
+        answer(args, {"path": opened.uri}, opened.uri)
         return 0
-    facts, commit = collection.describe(), collection.commit
-    if commit is None:
+    if args.html is not None:
+        return show_report(args, opened)
+    facts, commit = Collection(opened).describe(), opened.commit
+    if commit is None or opened.workspace is None:
         answer(args, dict(facts), str(facts))
-    else:
-        answer(args, {**facts, "provenance": row_of(commit)}, str(Description({**facts, **lines_of(commit)})))
+        return 0
+    fresh = None if args.snapshot else freshness_of(opened.workspace, opened.name, commit, now=datetime.now(UTC))
+    told = {"freshness": f"{fresh.state}: {fresh.message}"} if fresh else {}
+    document = {**facts, "freshness": to_json(fresh) if fresh else None, "provenance": row_of(commit)}
+    answer(args, document, str(Description({**facts, **told, **lines_of(commit)})))
     return 0
 
 

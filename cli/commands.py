@@ -81,6 +81,13 @@ def _collection(parser: ArgumentParser) -> None:
 def _info(parser: ArgumentParser) -> None:
     _collection(parser)
     parser.add_argument("--path", action="store_true", help="print the directory of the files alone, for other Parquet readers")
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="the report as a page: written to FILE, else the one beside the snapshot, opened in a browser from a terminal",
+    )
 
 
 def _name(parser: ArgumentParser) -> None:
@@ -120,6 +127,22 @@ def _export(parser: ArgumentParser) -> None:
         default="collection",
         help="a plain collection, or STAC items without the headers (default: collection)",
     )
+
+
+def _read(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "collection", metavar="NAME|URI", help="collection of the workspace, or path (with a slash, as ./sf-bay) or URI of one"
+    )
+    parser.add_argument("read", metavar="READ", help="name of a read of its spec, or a new one that the options describe")
+    parser.add_argument("--kind", metavar="KIND", default="", help="stack, composite, zonal, points or chips")
+    parser.add_argument("--bands", metavar="B04,B08", default="", help="bands to read")
+    parser.add_argument("--area", metavar="W,S,E,N|FILE", default="", help="box in degrees, or a GeoJSON or GeoParquet file")
+    parser.add_argument("--output", metavar="TO", default="", help="directory or prefix that is kept equal to the newest output")
+    parser.add_argument(
+        "--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help="any key of the read, e.g. --set resolution=20"
+    )
+    parser.add_argument("--name", default="", help="of a collection outside of the workspace: what its outputs are kept under")
+    parser.add_argument("--force", action="store_true", help="read every scene again, and commit a new output")
 
 
 def _delete(parser: ArgumentParser) -> None:
@@ -250,9 +273,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             name="info",
             target="rasterloom.cli.collections:info",
             summary="what a collection holds",
-            usage="NAME|URI [--path] [--snapshot N]",
+            usage="NAME|URI [--path] [--html [FILE]]",
             arguments=_info,
-            examples=("rasterloom info sf-bay", "duckdb -c \"FROM read_parquet('$(rasterloom info sf-bay --path)/**/*.parquet')\""),
+            examples=(
+                "rasterloom info sf-bay",
+                "rasterloom info sf-bay --html",
+                "duckdb -c \"FROM read_parquet('$(rasterloom info sf-bay --path)/**/*.parquet')\"",
+            ),
         ),
         Command(
             name="failures",
@@ -269,6 +296,18 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             usage="NAME|URI TO [--snapshot N]",
             arguments=_export,
             examples=("rasterloom export sf-bay ./shared/sf-bay",),
+        ),
+        Command(
+            name="read",
+            target="rasterloom.cli.read:read",
+            summary="make one read job of the spec, or one given by options",
+            usage="NAME|URI READ",
+            arguments=_read,
+            examples=(
+                "rasterloom read sf-bay ndvi",
+                "rasterloom read sf-bay june --kind composite --bands B04,B03,B02 --set dates=2024-06 --set resolution=20",
+                "rasterloom read ./shared/sf-bay cube --kind stack --area=-122.4,37.7,-122.3,37.8 --output ./cube",
+            ),
         ),
         Command(
             name="delete",

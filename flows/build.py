@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import uuid4
@@ -21,13 +20,15 @@ from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.refs import to_json
 from rasterloom.access.shared import check_credentials
-from rasterloom.access.values import CollectionRef, Failure
+from rasterloom.access.values import CollectionRef
 from rasterloom.access.workspace import open_workspace
+from rasterloom.errors import RasterloomError
 from rasterloom.flows.gather import BATCHES_AT_ONCE, SEARCHES_AT_ONCE, Gathered, Gathering, tuned
 from rasterloom.flows.pins import check_pinned
-from rasterloom.flows.progress import Progress, tell
+from rasterloom.flows.progress import Progress, also, tell
 from rasterloom.flows.read import check_reads, run_reads
-from rasterloom.flows.report import leave_artifacts
+from rasterloom.flows.report import tell_failure, tell_success
+from rasterloom.flows.runpage import RunPage
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.form import BBox, DateRange, Percent, changed
 from rasterloom.specs.kinds import Name
@@ -83,22 +84,47 @@ def build(
             check_export(copy.to, spec.name)
         check_reads(spec)
         place = _place(workspace or spec.workspace)
-        done = _build(spec, how, place)
-        exports = [to_json(export(spec.name, place.uri, copy.to, copy.format)) for copy in copies]
-        return done | {"exports": exports, "reads": run_reads(spec, place=place, effort=how)}
+        made = _told(spec, how, place)
+        return {
+            "collection": to_json(made.ref),
+            "decision": {"action": made.progress.action, "reason": made.progress.reason},
+            "exports": [to_json(export(spec.name, place.uri, copy.to, copy.format)) for copy in copies],
+            "reads": run_reads(spec, place=place, effort=how),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The version that a run ended with."""
+
+    ref: CollectionRef
+    progress: Progress
+
+
+def _told(spec: CollectionSpec, how: Effort, place: Workspace) -> _Made:
+    """Build, and tell of it, however it ends."""
+    try:
+        with also(RunPage()):
+            made = _build(spec, how, place)
+            tell(made.progress)
+    except RasterloomError as error:
+        tell_failure(place, spec.name, error, limits=spec.freshness)
+        raise
+    tell_success(place, made.ref, made.progress, limits=spec.freshness)
+    return made
 
 
 def _place(text: str | None) -> Workspace:
     return open_workspace(substitute(text, secret) if text else None)
 
 
-def _build(spec: CollectionSpec, how: Effort, place: Workspace) -> dict[str, Any]:
+def _build(spec: CollectionSpec, how: Effort, place: Workspace) -> _Made:
     plan = settled(make_plan(spec, now=datetime.now(UTC)), place)
     decision = decide(plan, place, force=how.force, retry_failed=how.retry_failed)
     progress = Progress(collection=spec.name, stage="decided", action=decision.action, reason=decision.reason, shards=len(plan.shards))
     tell(progress)
     if decision.action == "reuse" and decision.ref is not None:
-        return _finish(decision.ref, replace(progress, stage="done", scenes=decision.ref.rows), ())
+        return _Made(decision.ref, replace(progress, stage="done", scenes=decision.ref.rows))
     job = Job(
         workspace=place.uri,
         plan=plan,
@@ -106,16 +132,17 @@ def _build(spec: CollectionSpec, how: Effort, place: Workspace) -> dict[str, Any
         spec=spec.model_dump(mode="json", exclude_none=True),
         run_id=new_run_id(plan.now),
         action=decision.action,
+        reason=decision.reason,
         retry_of=decision.ref.run_id if decision.ref is not None and how.retry_failed else "",
     )
     with Heartbeat(place, spec.name, job.run_id):
         derived = derive(job) if decision.action == "derive" else None
         if derived is not None:
-            return _finish(derived, replace(progress, stage="done", scenes=derived.rows), ())
+            return _Made(derived, replace(progress, stage="done", scenes=derived.rows))
         return _make(job, progress)
 
 
-def _make(job: Job, progress: Progress) -> dict[str, Any]:
+def _make(job: Job, progress: Progress) -> _Made:
     # a credential that is not there is told now, and not when the first file is asked
     check_credentials(job.plan.question, effort=job.effort, secrets=secret)
     gathered = Gathering(job, fresh=job.effort.force or job.effort.retry_failed, told=lambda so_far: tell(counted(progress, so_far))).run()
@@ -123,14 +150,7 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
     tell(progress)
     searches, batches = gathered.in_order()
     ref = cast("CollectionRef", tuned(publish, job, fresh=False)(quote(job), quote(searches), quote(batches)))
-    failures = [failure for part in (*searches, *batches) for failure in part.failures]
-    return _finish(ref, replace(progress, stage="done"), failures)
-
-
-def _finish(ref: CollectionRef, progress: Progress, failures: Sequence[Failure]) -> dict[str, Any]:
-    leave_artifacts(ref, progress, failures)
-    tell(progress)
-    return {"collection": to_json(ref), "decision": {"action": progress.action, "reason": progress.reason}}
+    return _Made(ref, replace(progress, stage="done"))
 
 
 def counted(progress: Progress, gathered: Gathered) -> Progress:

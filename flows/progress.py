@@ -53,6 +53,28 @@ def listening(listener: Listener | None) -> Generator[None]:
         _listener.reset(token)
 
 
+@contextmanager
+def also(listener: Listener) -> Generator[None]:
+    """For the block, builds of this thread tell `listener` too, after the one that they tell already."""
+    first = _listener.get()
+
+    def both(progress: Progress) -> None:
+        if first is not None:
+            first(progress)
+        listener(progress)
+
+    with listening(both):
+        yield
+
+
+def share(progress: Progress) -> float:
+    """How much of the build is done (0..1), as far as is known: searches and batches count alike, the commit as one of them."""
+    if progress.stage == "done":
+        return 1.0
+    steps = progress.shards + max(progress.batches, progress.shards) + 1
+    return (progress.shards_done + progress.batches_done) / steps
+
+
 def tell(progress: Progress) -> None:
     listener = _listener.get()
     if listener is not None:

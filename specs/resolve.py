@@ -122,10 +122,7 @@ def _unmapped(spec: CollectionSpec, table: TableSpec) -> Iterator[Problem]:
 
 def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
     """What would be ignored is refused: a check or a copy that silently does not happen is worse than none."""
-    refused = (
-        (spec.run.runner != "threads", "run.runner", spec.run.runner, "write threads"),
-        (spec.freshness is not None, "freshness", "", "remove it"),
-    )
+    refused = ((spec.run.runner != "threads", "run.runner", spec.run.runner, "write threads"),)
     for asked, path, value, remedy in refused:
         if asked:
             what = f"{path}: {value}" if value else path

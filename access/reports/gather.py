@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def committed(
             ended=entry.ended,
         ),
         asked=_filled(_asked(entry)),
-        figures=_figures(entry),
+        figures=(*_figures(entry), *_cloudy(scenes)),
         scenes=scenes,
         changes=_changes(workspace, name, entry),
         failures=_failures(workspace, name, entry),
@@ -95,7 +95,7 @@ def _plain_report(opened: Opened) -> Report:
         snapshot=0,
         decision=None,
         asked=_filled(asked),
-        figures=(_figure("scenes", scenes.rows), _figure("bands", len(bands))),
+        figures=(_figure("scenes", scenes.rows), _figure("bands", len(bands)), *_cloudy(scenes)),
         scenes=scenes,
         changes=None,
         failures=None,
@@ -187,6 +187,11 @@ def _figures(entry: Commit) -> tuple[Figure, ...]:
     extra = (("disagreeing", counts.disagreeing, "answers to another question, left out"), ("duplicates", counts.duplicates, "left out"))
     told = [_figure(label, count, note) for label, count, note in (*extra, ("twins", entry.twins, "of one place and instant")) if count]
     return (*figures, *told)
+
+
+def _cloudy(scenes: Scenes | None) -> Iterator[Figure]:
+    if scenes is not None and scenes.cloud is not None:
+        yield Figure(label="cloud cover", text=f"{scenes.cloud.median:.0f} %", note="median")
 
 
 def _changes(workspace: Workspace, name: str, entry: Commit) -> Changes | None:

@@ -10,7 +10,7 @@ from rasterloom.access.reports.drawing import WIDTH, Drawing, closed_path, decim
 from rasterloom.access.reports.values import Footprint, Frame, Map, Point, Ring
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 10, 30
-_LOWEST, _HIGHEST = 150.0, 440.0
+_LOWEST, _HIGHEST = 150.0, 380.0
 """Of the plot."""
 _LEVELS = 5
 """Shades."""

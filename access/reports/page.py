@@ -102,7 +102,7 @@ def _map(report: Report) -> str:
     if scenes is None or scenes.map is None:
         return ""
     drawing = draw_map(scenes.map, scenes.rows)
-    kind = "scenes that meet each cell, more where it is darker" if scenes.map.is_grid else "footprints, darker where more scenes share one"
+    kind = "cells, stronger where more scenes meet one" if scenes.map.is_grid else "footprints, stronger where more scenes share one"
     keys = [f'<span class="key"></span>{kind}', *(['<span class="key dashed"></span>the asked area'] if scenes.map.area else [])]
     return f"<figure>{drawing.inline('map')}<figcaption>{''.join(keys)}</figcaption></figure>"
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from rasterloom.access.commits import Commit, report_path
 from rasterloom.access.files import Workspace
 from rasterloom.access.opening import Opened
 from rasterloom.access.reports.gather import report_of
 from rasterloom.access.reports.page import page
 from rasterloom.access.reports.values import Report
-from rasterloom.errors import RasterloomError
-
-_LOG = logging.getLogger("rasterloom.reports")
+from rasterloom.errors import SpecError
 
 
 def report_key(name: str, version: int) -> str:
@@ -32,19 +28,22 @@ def kept(workspace: Workspace, name: str, entry: Commit) -> bool:
 
 
 def page_of(opened: Opened) -> str:
-    """The page of an open collection: the one that was kept, else one made anew, and kept where it can be.
+    """The page of an open collection: the one that is kept, else one made anew. Raises Unavailable, AccessDenied, Unreadable."""
+    workspace, entry = opened.workspace, opened.commit
+    found = workspace.read(report_key(opened.name, entry.version)) if workspace and entry else None
+    return page(report_of(opened)) if found is None else found.decode("utf-8", "replace")
 
-    Raises Unavailable, AccessDenied, Unreadable.
+
+def place_of(opened: Opened) -> str:
+    """URI of the page of a snapshot, which is made where it is missing.
+
+    Raises SpecError for a collection outside of a workspace, where nothing is kept; Unavailable, AccessDenied, Unreadable.
     """
     workspace, entry = opened.workspace, opened.commit
     if workspace is None or entry is None:
-        return page(report_of(opened))
-    found = workspace.read(report_key(opened.name, entry.version))
-    if found is not None:
-        return found.decode("utf-8", "replace")
-    made = report_of(opened)
-    try:
-        keep(workspace, made)
-    except RasterloomError as error:
-        _LOG.warning("%s: the report was not kept: %s", opened.name, error)
-    return page(made)
+        raise SpecError(
+            f"{opened.uri} is outside of a workspace, which would keep the report", remedy="give the file to write: --html FILE"
+        )
+    if kept(workspace, opened.name, entry):
+        return workspace.uri_of(report_key(opened.name, entry.version))
+    return keep(workspace, report_of(opened))

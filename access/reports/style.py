@@ -27,7 +27,7 @@ border:1px solid var(--line)}
 .warn{background:var(--warnback);color:var(--warn);border-color:transparent}
 .bad,.error{background:var(--badback);color:var(--bad);border-color:transparent}
 .note{border-radius:8px;padding:.6rem .9rem;margin:1rem 0;max-width:none}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.75rem;margin:1.25rem 0 0;padding:0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.4rem,1fr));gap:.75rem;margin:1.25rem 0 0;padding:0}
 .tiles div{background:var(--panel);border:1px solid var(--line);border-radius:10px;padding:.7rem .9rem}
 .tiles dt{color:var(--soft);font-size:.82rem}
 .tiles dd{margin:0}

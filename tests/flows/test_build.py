@@ -268,9 +268,8 @@ def test_files_that_fail_stand_in_the_failures_and_the_others_are_built(archive:
     here = last_run().id
     with get_client(sync_client=True) as client:
         artifacts = {each.key: str(each.data) for each in client.read_artifacts(limit=200) if each.flow_run_id == here}
-    assert set(artifacts) == {"small-collection", "small-failures"}
-    assert "scene-0003" in artifacts["small-failures"]
-    assert "missing" in artifacts["small-collection"]
+    assert set(artifacts) == {"small-collection"}
+    assert "| scene-0003 | B02 | missing |" in artifacts["small-collection"]
 
 
 def test_over_budget_nothing_is_committed(archive: Archive, workspace: str) -> None:
@@ -283,8 +282,8 @@ def test_over_budget_nothing_is_committed(archive: Archive, workspace: str) -> N
 
 
 def test_what_this_version_cannot_do_is_a_spec_error_before_any_request(archive: Archive, workspace: str) -> None:
-    with pytest.raises(SpecError, match="freshness"):
-        run(archive.spec(freshness={"warn_after": "P3D"}), workspace=workspace)
+    with pytest.raises(SpecError, match="runner"):
+        run(archive.spec(run={"runner": "ray"}), workspace=workspace)
     assert not archive.stac.log
 
 

@@ -109,7 +109,6 @@ def test_limits_are_by_host_or_bucket() -> None:
     ("keys", "path"),
     [
         ({"run": {"runner": "dask"}}, "run.runner"),
-        ({"freshness": {"warn_after": "P3D"}}, "freshness"),
     ],
 )
 def test_what_cannot_be_done_yet_is_said(keys: dict[str, Any], path: str) -> None:
