@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
 from rasterloom.access.arrowfilters import chosen
 from rasterloom.access.commits import Commit
@@ -19,12 +18,10 @@ from rasterloom.access.credentials import reading_effort
 from rasterloom.access.describe import Description
 from rasterloom.access.export import copy_as, export_collection
 from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
-from rasterloom.access.pixels.arrays import read_arrays
-from rasterloom.access.pixels.engine import Engine
-from rasterloom.access.pixels.files import pixel_columns
+from rasterloom.access.pixels.lazy import Opening
+from rasterloom.access.pixels.methods import PixelMethods
 from rasterloom.access.provenance import provenance_table
-from rasterloom.access.secrets import Secrets, environment_secrets
-from rasterloom.access.shared import shared_stores
+from rasterloom.access.secrets import Secrets
 from rasterloom.access.snapshots import history
 from rasterloom.access.translate import translated
 from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches, union_of
@@ -36,7 +33,7 @@ _ROWS_AT_ONCE = 1024
 _GEOARROW = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs": "OGC:CRS84", "crs_type": "authority_code"}'}
 
 
-class Collection:
+class Collection(PixelMethods):
     """Scenes with their headers. `subset` and `where` give narrower views; nothing is read before it is asked for.
 
     A value: no method changes it. It keeps to the files of the version that it was opened on, whatever is committed later.
@@ -223,24 +220,6 @@ class Collection:
         batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in self.to_batches())
         return pa.RecordBatchReader.from_batches(schema, batches).__arrow_c_stream__(requested_schema)
 
-    # pixels
-
-    def get_numpy(
-        self, geometries: Area, bands: Sequence[str], *, effort: Effort | None = None, secrets: Secrets = environment_secrets
-    ) -> NDArray[Any]:
-        """Pixels of one band over an area, shape (scenes, height, width), scenes in the order of `to_table()`.
-
-        The window is the area's bounds in the raster's CRS, out to whole pixels; pixels whose centre is outside of the area hold
-        nodata, or 0. Raises SpecError where scenes differ in shape, or nothing meets the area; Unreadable for a file.
-        """
-        (band,) = self._checked_bands(bands) if len(bands) == 1 else _one_band(bands)
-        shapes = geometries_of(geometries)
-        view = self._view((meets(shapes),), self._bands)
-        how = effort or self._effort
-        stores = shared_stores(how.auth, effort=how, secrets=secrets, source=self._opened.source)
-        rows = view.to_table(pixel_columns(self.dataset.schema, [band]))
-        return read_arrays(rows, band, shapes, engine=Engine(stores, effort=how))
-
     # elsewhere
 
     def export(self, uri: str | Path, *, format: str = "collection") -> str:
@@ -255,6 +234,14 @@ class Collection:
     def list_collections(workspace: str | Path | None = None) -> list[Summary]:
         """The committed collections of a workspace, by name."""
         return collections_in(None if workspace is None else str(workspace))
+
+    def _rows(self, columns: Sequence[str], where: pc.Expression | None, filters: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
+        view = self.subset(**filters) if filters else self
+        names = [name for name in columns if name in self.dataset.schema.names]
+        return view._view(() if where is None else (where,), view._bands).to_batches(names)
+
+    def _opening(self, effort: Effort | None, secrets: Secrets) -> Opening:
+        return Opening(effort=effort or self._effort, source=self._opened.source, secrets=secrets)
 
     def _view(self, filters: tuple[pc.Expression, ...], bands: tuple[str, ...] | None) -> Collection:
         return Collection(self._opened, effort=self._effort, filters=(*self._filters, *filters), bands=bands)
@@ -325,10 +312,6 @@ def _reading(uri: str) -> Generator[None]:
     except Unreadable as error:
         remedy = error.remedy or "a file of it is gone or damaged: see `rasterloom verify`, and build it again with `rasterloom run`"
         raise Unreadable(error.message, reason=error.reason, remedy=remedy) from None
-
-
-def _one_band(bands: Sequence[str]) -> list[str]:
-    raise SpecError(f"get_numpy reads one band in this version, not {len(bands)}", remedy="call it once per band")
 
 
 def _tagged(field: pa.Field) -> pa.Field:

@@ -5,83 +5,96 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from rasterloom.access.pixels.engine import Answer, Engine
-from rasterloom.access.pixels.values import BandFile, WindowRead
-from rasterloom.access.pixels.warp import REACH, Resampling, nothing, offset_of, to_pixel, transformer, warped
+from rasterloom.access.pixels.values import BandFile, Pixels, WindowRead
+from rasterloom.access.pixels.warp import PICKING, REACH, Resampling, nothing, offset_of, same_crs, seen_from, transformer, warped
 from rasterloom.errors import RasterloomError, SpecError, Unreadable
 from rasterloom.raster.decode import numpy_dtype
 from rasterloom.raster.grid import Grid
+from rasterloom.raster.header import Affine
+from rasterloom.raster.overviews import level_for, level_of
 from rasterloom.raster.tiles import Window, level_affine, whole, window_affine
 
 LONLAT = "OGC:CRS84"
-_STEP = 0.01
-"""Degrees: an edge of an area is straight in longitude and latitude, so it is bent at every such step (2 cm off at most)."""
+_STEP = 0.25
+"""Degrees: edges of an area that are longer are cut into such parts before they are projected, because they are straight in longitude
+and latitude and not in the CRS. Shorter ones stay straight, as `rasterio.warp.transform_geom` and GeoPandas leave them."""
 _LATTICE = 33
 """Points along each side of a grid at which its place in a file is asked."""
 _SPARE = 2
 """Pixels more than the kernel needs, for what lies between the points of the lattice."""
 
 
-def on_grid(engine: Engine, files: Sequence[BandFile], grid: Grid, *, resampling: Resampling = "nearest") -> Iterator[Answer]:
+def on_grid(
+    engine: Engine, files: Sequence[BandFile], grid: Grid, *, resampling: Resampling | Sequence[Resampling] = "nearest"
+) -> Iterator[Answer]:
     """The pixels of each file on `grid`, shape (grid.height, grid.width), in the order in which they are done.
 
-    The file's dtype is kept. A file that is aligned with the grid is copied bit for bit; of others the coarsest overview that is at
-    least as fine as the grid is warped. `valid` is False where the file has nothing; a file beside the grid answers that it has
-    none, and one that cannot be placed with its error.
+    `resampling` is one for all, or one per file. The file's dtype is kept. A file that is aligned with the grid is copied bit for
+    bit; of others the coarsest overview that is at least as fine as the grid is warped. `valid` is False where the file has nothing;
+    a file beside the grid answers that it has none, and one that cannot be placed with its error.
     """
-    reads: list[WindowRead] = []
-    places: list[int] = []
-    for index, file in enumerate(files):
-        try:
-            read = read_for(file, grid, resampling)
-        except RasterloomError as error:
-            yield Answer(index=index, read=error)
-            continue
-        if read is None:
-            yield Answer(index=index, read=nothing(numpy_dtype(file.header), grid))
-            continue
-        reads.append(read)
-        places.append(index)
-    for answer in engine.read(reads):
-        yield _placed(answer, reads[answer.index], places[answer.index], grid, resampling)
+    kernels = _per_file(resampling, len(files))
+    beside: list[tuple[int, RasterloomError | None]] = []
+    asked: list[tuple[int, WindowRead]] = []
+
+    def reads() -> Iterator[WindowRead]:
+        for index, file in enumerate(files):
+            try:
+                read = read_for(file, grid, kernels[index])
+            except RasterloomError as error:
+                beside.append((index, error))
+                continue
+            if read is None:
+                beside.append((index, None))
+                continue
+            asked.append((index, read))
+            yield read
+
+    def unread() -> Iterator[Answer]:
+        while beside:
+            index, error = beside.pop()
+            yield Answer(index=index, read=error or nothing(numpy_dtype(files[index].header), grid))
+
+    for answer in engine.read(reads()):
+        yield from unread()
+        index, read = asked[answer.index]
+        yield _placed(answer, read, index, grid, kernels[index])
+    yield from unread()
 
 
 def read_for(file: BandFile, grid: Grid, resampling: Resampling) -> WindowRead | None:
     """What of the file is needed for `grid`; None where it has no pixel there. Raises `Unreadable` (`transform`, `crs`)."""
-    if file.header.transform is None:
+    header = file.header
+    if header.transform is None:
         raise Unreadable(f"{file.scene} {file.band} has no georeference", reason="transform", remedy="leave the scene out with where()")
-    cols, rows, ratio = _seen(file, grid)
-    if not len(cols):
+    seen = _seen(file.crs, header.transform, grid)
+    if seen is None:
         return None
-    level = level_for(file, ratio)
-    image = (file.header.full, *file.header.overviews)[level]
-    across, down = image.width / file.header.full.width, image.height / file.header.full.height
-    margin = 0 if level == 0 and offset_of(_grid_of_level(file, 0), grid) else REACH[resampling] * max(1.0, ratio * across) + _SPARE
-    left, right = math.floor(cols.min() * across - margin), math.ceil(cols.max() * across + margin)
-    top, bottom = math.floor(rows.min() * down - margin), math.ceil(rows.max() * down + margin)
-    window = Window(col=left, row=top, width=right - left, height=bottom - top).clipped(whole(image))
-    return None if window.empty else WindowRead(file=file, window=window, level=level)
+    number = level_for(header, seen.ratio)
+    level = level_of(header, number)
+    across, down = level.width / header.full.width, level.height / header.full.height
+    margin = 0 if offset_of(_grid_of_level(file, number), grid) else REACH[resampling] * max(1.0, seen.ratio * across) + _SPARE
+    left, right = math.floor(seen.left * across - margin), math.ceil(seen.right * across + margin)
+    top, bottom = math.floor(seen.top * down - margin), math.ceil(seen.bottom * down + margin)
+    window = Window(col=left, row=top, width=right - left, height=bottom - top).clipped(whole(level))
+    return None if window.empty else WindowRead(file=file, window=window, level=number)
 
 
-def level_for(file: BandFile, ratio: float) -> int:
-    """The coarsest level whose pixels are no larger than `ratio` pixels of the full resolution."""
-    full = file.header.full
-    return max(
-        (index + 1 for index, level in enumerate(file.header.overviews) if full.width / level.width <= ratio * (1 + 1e-3)), default=0
-    )
+def grid_of(
+    area: Sequence[BaseGeometry], *, crs: str, resolution: float | tuple[float, float], anchor: tuple[float, float] = (0.0, 0.0)
+) -> Grid:
+    """The smallest grid of `crs` that covers `area` (lon/lat), north up, with a corner of pixels at `anchor`.
 
-
-def grid_of(area: Sequence[BaseGeometry], *, crs: str, resolution: float | tuple[float, float]) -> Grid:
-    """The smallest grid of `crs` that covers `area` (lon/lat) and whose edges are multiples of the resolution, north up.
-
-    `resolution` is the size of a pixel, or (width, height), in the units of `crs`. Raises SpecError.
+    By default its edges are multiples of the resolution: the size of a pixel, or (width, height), in the units of `crs`.
+    Raises SpecError.
     """
     wide, high = resolution if isinstance(resolution, tuple) else (resolution, resolution)
     if not (wide > 0 and high > 0 and math.isfinite(wide) and math.isfinite(high)):
@@ -89,9 +102,10 @@ def grid_of(area: Sequence[BaseGeometry], *, crs: str, resolution: float | tuple
     left, bottom, right, top = projected(shapely.union_all(list(area)), crs).bounds
     if not all(map(math.isfinite, (left, bottom, right, top))):
         raise SpecError(f"the area has no place in {crs[:60]}", remedy="ask for a CRS that covers it")
-    col, row = math.floor(_snapped(left / wide)), math.ceil(_snapped(top / high))
-    width, height = math.ceil(_snapped(right / wide)) - col, row - math.floor(_snapped(bottom / high))
-    return Grid(crs=crs, affine=(wide, 0.0, col * wide, 0.0, -high, row * high), width=max(width, 1), height=max(height, 1))
+    x, y = anchor
+    col, row = math.floor(_snapped((left - x) / wide)), math.ceil(_snapped((top - y) / high))
+    width, height = math.ceil(_snapped((right - x) / wide)) - col, row - math.floor(_snapped((bottom - y) / high))
+    return Grid(crs=crs, affine=(wide, 0.0, x + col * wide, 0.0, -high, y + row * high), width=max(width, 1), height=max(height, 1))
 
 
 def common_crs(files: Sequence[BandFile]) -> str:
@@ -102,20 +116,39 @@ def common_crs(files: Sequence[BandFile]) -> str:
 
 
 def projected(shape: BaseGeometry, crs: str) -> BaseGeometry:
-    """A lon/lat shape in `crs`, its edges bent as straight lines of longitude and latitude are."""
+    """A lon/lat shape in `crs`, its long edges bent as straight lines of longitude and latitude are."""
     bent = shapely.segmentize(shape, _STEP)
     coordinates = shapely.get_coordinates(bent)
     x, y = transformer(LONLAT, crs).transform(coordinates[:, 0], coordinates[:, 1])
     return shapely.set_coordinates(bent, np.column_stack([x, y]))
 
 
+def _per_file(resampling: Resampling | Sequence[Resampling], count: int) -> Sequence[Resampling]:
+    if not isinstance(resampling, str):
+        return resampling
+    one: Resampling = resampling
+    return [one for _ in range(count)]
+
+
 def _placed(answer: Answer, read: WindowRead, index: int, grid: Grid, resampling: Resampling) -> Answer:
     if isinstance(answer.read, RasterloomError):
         return Answer(index=index, read=answer.read)
     try:
-        return Answer(index=index, read=warped(answer.read, grid_of_read(read), grid, resampling))
+        return Answer(index=index, read=_apart(warped(answer.read, grid_of_read(read), grid, resampling), read.file, resampling))
     except RasterloomError as error:
         return Answer(index=index, read=error)
+
+
+def _apart(pixels: Pixels, file: BandFile, resampling: Resampling) -> Pixels:
+    """No integer that a kernel made is nodata by chance: it moves by one, as GDAL has it."""
+    nodata, kind = file.header.nodata, pixels.data.dtype
+    if resampling in PICKING or nodata is None or kind.kind not in "iu":
+        return pixels
+    clash = pixels.valid & (pixels.data == nodata)
+    if not clash.any():
+        return pixels
+    data = np.where(clash, nodata - 1 if nodata == np.iinfo(kind).max else nodata + 1, pixels.data).astype(kind)
+    return Pixels(data=data, valid=pixels.valid)
 
 
 def grid_of_read(read: WindowRead) -> Grid:
@@ -126,26 +159,37 @@ def grid_of_read(read: WindowRead) -> Grid:
 
 
 def _grid_of_level(file: BandFile, number: int) -> Grid:
-    level = (file.header.full, *file.header.overviews)[number]
+    level = level_of(file.header, number)
     return Grid(crs=file.crs, affine=level_affine(file.header, level), width=level.width, height=level.height)
 
 
-def _seen(file: BandFile, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Columns and rows of the full resolution at a lattice of points of the grid, and how many of its pixels one of the grid is long."""
-    cols, rows = np.meshgrid(np.linspace(0, grid.width, _LATTICE), np.linspace(0, grid.height, _LATTICE))
-    here_cols, here_rows = _in_file(file, grid, cols, rows)
-    next_cols, next_rows = _in_file(file, grid, cols + 1, rows)
-    down_cols, down_rows = _in_file(file, grid, cols, rows + 1)
-    steps = np.minimum(np.hypot(next_cols - here_cols, next_rows - here_rows), np.hypot(down_cols - here_cols, down_rows - here_rows))
-    there = np.isfinite(here_cols) & np.isfinite(here_rows)
-    steps = steps[there & np.isfinite(steps)]
-    return here_cols[there], here_rows[there], float(np.min(steps)) if len(steps) else 1.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """A grid as the full resolution of a file sees it, in columns and rows."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    ratio: float
+    """How many pixels of the file one of the grid is long, where it is shortest."""
 
 
-def _in_file(file: BandFile, grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    a, b, c, d, e, f = grid.affine
-    x, y = transformer(grid.crs, file.crs).transform(a * cols + b * rows + c, d * cols + e * rows + f)
-    return to_pixel(file.header.transform or grid.affine, np.asarray(x), np.asarray(y))
+@lru_cache(maxsize=4096)
+def _seen(crs: str, affine: Affine, grid: Grid) -> _View | None:
+    """By a lattice of points of the grid; None where the CRS does not reach it."""
+    points = 2 if same_crs(crs, grid.crs) else _LATTICE
+    cols, rows = np.meshgrid(np.linspace(0, grid.width, points), np.linspace(0, grid.height, points))
+    x, y = seen_from(crs, affine, grid, cols, rows)
+    across, along = seen_from(crs, affine, grid, cols + 1, rows), seen_from(crs, affine, grid, cols, rows + 1)
+    steps = np.minimum(np.hypot(across[0] - x, across[1] - y), np.hypot(along[0] - x, along[1] - y))
+    there = np.isfinite(x) & np.isfinite(y)
+    if not there.any():
+        return None
+    steps = steps[np.isfinite(steps)]
+    ratio = steps.min() if len(steps) else 1.0
+    x, y = x[there], y[there]
+    return _View(left=float(x.min()), top=float(y.min()), right=float(x.max()), bottom=float(y.max()), ratio=float(ratio))
 
 
 def _snapped(value: float) -> float:

@@ -27,6 +27,8 @@ _TOLERANCE = 0.001
 """Pixels of the source by which GDAL's linear interpolation of a projection may miss (measured: as fast as its default, 0.125)."""
 _ALIGNED = 1e-3
 """Pixels by which two grids may differ over their whole length and still be one: the noise of stored degrees."""
+_SAME_SIZE = 0.05
+"""By how much a number of pixels may differ from a whole one and still be it: GDAL's own."""
 _EXACT_AS_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float16", "float32")
 
 
@@ -34,7 +36,7 @@ def warped(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -
     """`pixels` of `source` on `target`, in their dtype; False in `valid` where the source has none.
 
     `bilinear`, `cubic`: the mean of the valid pixels around by the kernel's weights, valid where the pixel under the centre is.
-    `average`, `mode`: over the valid pixels that the target's pixel covers. Integers are rounded. Raises `Unreadable` (`crs`).
+    `average`, `mode`: over the valid pixels that the target's pixel covers. Integers are rounded, halves up. Raises `Unreadable` (`crs`).
     """
     found = _pasted(pixels, source, target)
     if found is not None:
@@ -93,6 +95,13 @@ def to_pixel(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:
     return (e * (x - c) - b * (y - f)) / area, (a * (y - f) - d * (x - c)) / area
 
 
+def seen_from(crs: str, affine: Affine, grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Columns and rows of a grid as those of the raster that has `affine` in `crs`; infinite where there is no such place."""
+    a, b, c, d, e, f = grid.affine
+    x, y = a * cols + b * rows + c, d * cols + e * rows + f
+    return to_pixel(affine, *((x, y) if same_crs(crs, grid.crs) else transformer(grid.crs, crs).transform(x, y)))
+
+
 def nothing(dtype: np.dtype[Any], grid: Grid) -> Pixels:
     """No valid pixel."""
     shape = (grid.height, grid.width)
@@ -142,7 +151,7 @@ def _mixed(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -
     values[~valid] = 0
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
-        values = np.rint(values).clip(info.min, info.max)
+        values = np.floor(values + 0.5).clip(info.min, info.max)
     return Pixels(data=values.astype(dtype), valid=valid)
 
 
@@ -166,10 +175,28 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
             dst_nodata=nodata,
             resampling=Kernel[resampling],
             tolerance=_TOLERANCE,
+            **_scales(source, target),
         )
     except RasterioError as error:
         raise Unreadable(f"GDAL cannot warp from {source.crs[:60]} to {target.crs[:60]}: {error}", reason="crs") from error
     return made
+
+
+def _scales(source: Grid, target: Grid) -> dict[str, Any]:
+    """Pixels of the target per pixel of the source: how wide a kernel is. A pixel of the target is as large as its box in the source.
+
+    GDAL would take the sizes of both windows, so that the same pixel came out otherwise in another window; of square ones it makes
+    these numbers. Almost whole numbers of pixels are whole, as it has them.
+    """
+    cols, rows = np.meshgrid(*(np.array([0.25, 0.5, 0.75]) * length for length in (target.width, target.height)))
+    here, across, down = (seen_from(source.crs, source.affine, target, cols + x, rows + y) for x, y in ((0, 0), (1, 0), (0, 1)))
+    boxes = [np.abs(across[axis] - here[axis]) + np.abs(down[axis] - here[axis]) for axis in (0, 1)]
+    sizes = [float(np.median(box[np.isfinite(box)])) if np.isfinite(box).any() else 1.0 for box in boxes]
+    whole = [max(round(size), 1) for size in sizes]
+    return {
+        name: 1 / (near if abs(size - near) < _SAME_SIZE else size)
+        for name, size, near in zip(("XSCALE", "YSCALE"), sizes, whole, strict=True)
+    }
 
 
 @lru_cache(maxsize=64)

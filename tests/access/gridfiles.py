@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio.transform import Affine, from_origin
+from rasterio.warp import transform_bounds
 
+from rasterloom.access.build import index_batch, publish
+from rasterloom.access.collection import Collection, load
 from rasterloom.access.headers import fetch_headers
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.shared import shared_stores
+from rasterloom.access.staging import write_items
 from rasterloom.access.values import Asset
+from rasterloom.access.workspace import open_workspace
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.header import Header
 from rasterloom.specs.effort import Effort
+from rasterloom.specs.question import Band, StacSource
+from tests.access.building import job, question, scene, searched
 
 EFFORT = Effort(allow_private_hosts=True, retries=1)
 LOCAL = "http://127.0.0.1:1"
@@ -63,3 +71,21 @@ def write(path: Path, data: np.ndarray[Any, Any], *, crs: Any = "EPSG:32632", tr
 
 def to_affine(grid: Grid) -> Affine:
     return Affine(*grid.affine)
+
+
+def collection_of(folder: Path, scenes: Sequence[dict[str, Path]], **changes: Sequence[Any]) -> Collection:
+    """A built collection over files: one scene per mapping of bands to files. `changes`: fields of the scenes, one value for each."""
+    bands = list(dict.fromkeys(band for files in scenes for band in files))
+    made = []
+    for number, files in enumerate(scenes):
+        with rasterio.open(next(iter(files.values()))) as file:
+            box = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+        assets = tuple(Asset(band=band, key=band.lower(), href=str(path), band_index=0) for band, path in files.items())
+        fields = {name: values[number] for name, values in changes.items()}
+        made.append(replace(scene(number, bbox=box), assets=assets, **fields))
+    asked = question(bands=bands, source=StacSource(url=LOCAL, collection="sentinel-2-l2a"))
+    asked = replace(asked, bands=tuple(Band(code=band, asset=band.lower(), index=0) for band in bands))
+    work = job(folder / "ws", asked=asked, effort=EFFORT)
+    items = write_items(open_workspace(work.workspace), made)
+    ref = publish(work, [searched(made)], [index_batch(work, items, first_range={})])
+    return load(ref.uri, effort=EFFORT)

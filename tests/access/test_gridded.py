@@ -19,6 +19,7 @@ from rasterloom.access.pixels.values import BandFile, Pixels
 from rasterloom.access.pixels.warp import Resampling
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.raster.grid import Grid
+from rasterloom.raster.tiles import Window, window_affine
 from tests.access.gridfiles import band_files, engine, to_affine, write
 
 RNG = np.random.default_rng(5)
@@ -59,6 +60,15 @@ def other_zone(path: Path, resolution: float = 10.0) -> Grid:
         return grid_of([shapely.box(*transform_bounds(file.crs, "EPSG:4326", *file.bounds))], crs="EPSG:32633", resolution=resolution)
 
 
+def middle(path: Path, resolution: float) -> Grid:
+    """A square inside of the file, in the next zone."""
+    with rasterio.open(path) as file:
+        left, bottom, right, top = transform_bounds(file.crs, "EPSG:32633", *file.bounds)
+    x, y, half = (left + right) / 2, (bottom + top) / 2, (right - left) / 3
+    count = int(2 * half / resolution)
+    return Grid(crs="EPSG:32633", affine=(resolution, 0.0, x - half, 0.0, -resolution, y + half), width=count, height=count)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "int64", "float32", "float64", "complex64"])
 def test_nearest_is_gdals_for_every_type(tmp_path: Path, dtype: str) -> None:
     path = write(tmp_path / "a.tif", noisy(dtype), nodata=None)
@@ -87,15 +97,24 @@ def test_nodata_never_bleeds(tmp_path: Path, resampling: Resampling, resolution:
     data = SMOOTH.copy()
     data[100:140, 80:200] = data[10, 10] = -9999
     path = write(tmp_path / "a.tif", data, nodata=-9999)
-    grid = other_zone(path, resolution)
-    (pixels,) = read(band_files([path]), grid, resampling)
-    assert pixels.data[pixels.valid].min() > 400
-    assert pixels.data[pixels.valid].max() < SMOOTH.max() + 100
-    expected = gdal(path, grid, Kernel[resampling], np.nan)
-    assert (pixels.valid == ~np.isnan(expected)).mean() > 0.9998
+    for grid in (other_zone(path, resolution), middle(path, resolution)):
+        (pixels,) = read(band_files([path]), grid, resampling)
+        assert pixels.data[pixels.valid].min() > 400
+        assert pixels.data[pixels.valid].max() < SMOOTH.max() + 100
+        expected = gdal(path, grid, Kernel[resampling], np.nan)
+        assert (pixels.valid == ~np.isnan(expected)).mean() > 0.9998
     both = pixels.valid & ~np.isnan(expected)
-    assert np.abs(pixels.data - expected)[both].max() < 0.2
+    assert np.abs(pixels.data - expected)[both].max() < 0.2, "GDAL takes another width of kernel where a grid reaches beyond the file"
     assert both.mean() > 0.5
+
+
+def test_a_pixel_is_the_same_in_every_window(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", noisy("float32"), nodata=None)
+    grid = middle(path, 13.0)
+    part = Grid(crs=grid.crs, affine=window_affine(grid.affine, Window(col=40, row=20, width=30, height=90)), width=30, height=90)
+    for resampling in ("bilinear", "cubic", "average"):
+        (whole,), (cut,) = (read(band_files([path]), each, resampling) for each in (grid, part))
+        np.testing.assert_allclose(cut.data, whole.data[20:110, 40:70], atol=0.5)
 
 
 def test_classes_stay_classes(tmp_path: Path) -> None:

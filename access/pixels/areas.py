@@ -1,0 +1,74 @@
+"""What users point at: boxes, geometries, tables of polygons, as shapes in longitude and latitude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from rasterloom.access.pixels.gridded import LONLAT
+from rasterloom.access.pixels.vectors import Named, zones_of
+from rasterloom.access.pixels.warp import known_crs, transformer
+from rasterloom.errors import SpecError
+
+_STEP = 25_000.0
+"""Units of a projected CRS, metres mostly: longer edges are cut into such parts, because they are bent in degrees."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Areas:
+    """One shape per row of what was given."""
+
+    shapes: list[BaseGeometry]
+    """Longitude and latitude; none is empty."""
+    given: list[BaseGeometry]
+    """As they came, in `crs`."""
+    crs: str
+    """`OGC:CRS84` where nobody says another."""
+    rows: list[int]
+    """0-based row of each shape in what was given: rows without a geometry have none."""
+    columns: pa.Table | None
+    """What else the rows hold."""
+
+    @cached_property
+    def union(self) -> BaseGeometry:
+        return shapely.union_all(self.shapes)
+
+
+def areas_of(source: Any, named: Named = Named()) -> Areas:  # noqa: B008  frozen
+    """A box, polygons as shapely, GeoJSON or WKB, or a table of them. Raises SpecError where there is none."""
+    zones = zones_of(source, named)
+    shapes = np.asarray(zones.shapes, dtype=object)
+    there = np.flatnonzero(~(shapely.is_missing(shapes) | shapely.is_empty(shapes)))
+    if not len(there):
+        raise SpecError("there is no geometry to read", remedy="give a box or polygons")
+    given: list[BaseGeometry] = list(shapes[there])
+    moved = given if zones.crs is None else [_in_degrees(shape, zones.crs) for shape in given]
+    return Areas(
+        shapes=[_checked(shape) for shape in moved], given=given, crs=zones.crs or LONLAT, rows=there.tolist(), columns=zones.columns
+    )
+
+
+def _in_degrees(shape: BaseGeometry, crs: str) -> BaseGeometry:
+    if not known_crs(crs).is_geographic:
+        shape = shapely.segmentize(shape, _STEP)
+    return shapely.transform(shape, _mover(crs), interleaved=False)
+
+
+def _mover(crs: str) -> Any:
+    return transformer(crs, LONLAT).transform
+
+
+def _checked(shape: BaseGeometry) -> BaseGeometry:
+    west, south, east, north = shape.bounds
+    if not (-540 <= west <= east <= 540 and -90 <= south <= north <= 90):
+        raise SpecError(
+            f"the area reaches from ({west:g}, {south:g}) to ({east:g}, {north:g}), which are no degrees",
+            remedy="give longitude first, or say the CRS: geometry_crs=32632",
+        )
+    return shape if shapely.is_valid(shape) else shapely.make_valid(shape)
