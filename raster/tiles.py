@@ -107,19 +107,24 @@ def window_affine(affine: Affine, window: Window) -> Affine:
 
 
 def window_of_bounds(header: Header, level: Level, bounds: Bounds) -> Window:
-    """The pixels of `level` that `bounds` touch, clipped to it (`empty` where they miss it).
+    """The pixels of `level` that `bounds` touch, clipped to it (`empty` where they miss it)."""
+    return window_around(level_affine(header, level), bounds).clipped(whole(level))
+
+
+def window_around(affine: Affine, bounds: Bounds) -> Window:
+    """The pixels of a grid without end that `bounds` touch.
 
     Rule of `rasterio.features.geometry_window`: first pixel floored, last one ceiled, of all four corners (rotated grids too).
     Numbers within 1e-8 of a pixel edge are taken as the edge.
     """
-    a, b, c, d, e, f = level_affine(header, level)
+    a, b, c, d, e, f = affine
     area = a * e - b * d
     corners = [(x - c, y - f) for x in (bounds.left, bounds.right) for y in (bounds.bottom, bounds.top)]
     cols = [(e * x - b * y) / area for x, y in corners]
     rows = [(a * y - d * x) / area for x, y in corners]
     col, row = (math.floor(_snapped(min(values))) for values in (cols, rows))
     right, bottom = (math.ceil(_snapped(max(values))) for values in (cols, rows))
-    return Window(col=col, row=row, width=right - col, height=bottom - row).clipped(whole(level))
+    return Window(col=col, row=row, width=right - col, height=bottom - row)
 
 
 def _snapped(value: float) -> float:

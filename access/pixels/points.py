@@ -12,6 +12,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from rasterloom.access.pixels.boxes import boxes_around, shapes_of_boxes
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.files import band_file
 from rasterloom.access.pixels.moves import is_geographic, moved
@@ -23,10 +24,6 @@ from rasterloom.raster.tiles import Window
 
 Indices = NDArray[np.int64]
 """0-based places of points in `Points`, ascending."""
-_WIDER = 0.01
-"""Share of its size by which the box of a scene is widened: the edges of a raster bend between the corners of its box. Which points lie
-in the raster is decided by its grid."""
-_BOXES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,7 +81,7 @@ class PointIndex:
     def in_boxes(self, boxes: Sequence[Mapping[str, float] | None]) -> list[Indices]:
         """Points in each box (`xmin`, ...; xmin > xmax crosses the antimeridian), a little widened; all points for None."""
         found = [[np.arange(len(self._points))] if box is None else [] for box in boxes]
-        shapes, owners = _shapes_of(boxes)
+        shapes, owners = shapes_of_boxes(boxes)
         if not shapes:
             return [parts[0] for parts in found]
         box_at, point_at = self._tree.query(shapes, predicate="intersects")
@@ -238,55 +235,3 @@ def _take(tile: Tile, pixels: Pixels) -> None:
     sample = tile.hit.sample
     sample.values[tile.places] = pixels.data[tile.rows, tile.cols]
     sample.valid[tile.places] = pixels.valid[tile.rows, tile.cols]
-
-
-def _shapes_of(boxes: Sequence[Mapping[str, float] | None]) -> tuple[list[shapely.Polygon], list[int]]:
-    """The boxes as shapely geometries, and the number of the box that each is of: two where it crosses the antimeridian."""
-    edges: list[tuple[float, float, float, float]] = []
-    owners: list[int] = []
-    for number, box in enumerate(boxes):
-        if box is None:
-            continue
-        west, south, east, north = box["xmin"], box["ymin"], box["xmax"], box["ymax"]
-        for left, right in [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]:
-            wider, higher = _WIDER * (right - left), _WIDER * (north - south)
-            edges.append((left - wider, south - higher, right + wider, north + higher))
-            owners.append(number)
-    return [shapely.box(*edge) for edge in edges], owners
-
-
-def boxes_around(lon: NDArray[np.float64], lat: NDArray[np.float64], *, most: int = _BOXES) -> list[tuple[float, float, float, float]]:
-    """At most `most` boxes around the cells of a tenth of a degree that hold points: split where the gap between cells is widest."""
-    cells = np.unique(np.floor(np.column_stack([lon, lat]) * 10).astype(np.int64), axis=0)
-    groups = [cells] if len(cells) else []
-    while groups and len(groups) < most:
-        gaps = [_widest_gap(group) for group in groups]
-        which = max(range(len(groups)), key=lambda number: gaps[number].size)
-        if gaps[which].size <= 1:
-            break
-        group, gap = groups.pop(which), gaps[which]
-        low = group[:, gap.axis] <= gap.after
-        groups += [group[low], group[~low]]
-    edges = [(group.min(0) / 10 - 0.05, group.max(0) / 10 + 0.15) for group in groups]
-    return [(max(low[0], -180.0), max(low[1], -90.0), min(high[0], 180.0), min(high[1], 90.0)) for low, high in edges]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Gap:
-    axis: int
-    """0 longitude, 1 latitude."""
-    after: int
-    """The cell before the gap."""
-    size: int
-    """Cells; 1 is none."""
-
-
-def _widest_gap(cells: NDArray[np.int64]) -> _Gap:
-    found = [_Gap(axis=0, after=0, size=0)]
-    for axis in (0, 1):
-        values = np.unique(cells[:, axis])
-        steps = np.diff(values)
-        if len(steps):
-            at = int(np.argmax(steps))
-            found.append(_Gap(axis=axis, after=int(values[at]), size=int(steps[at])))
-    return max(found, key=lambda gap: gap.size)
