@@ -13,6 +13,7 @@ from rasterloom.cli.output import note, size_text
 
 if TYPE_CHECKING:
     from rasterloom.flows.progress import Listener, Progress
+    from rasterloom.flows.readprogress import ReadListener, ReadProgress
 
 EVERY = 5.0
 """Seconds between plain lines about the same stage."""
@@ -29,6 +30,41 @@ def shown(args: Namespace, name: str) -> Generator[Listener | None]:
     else:
         note(f"{name}: starting Prefect")
         yield _lines()
+
+
+@contextmanager
+def shown_read(args: Namespace, name: str) -> Generator[ReadListener | None]:
+    """As `shown`, for a read."""
+    if args.json:
+        yield None
+    elif sys.stderr.isatty():
+        with _bars(name) as move:
+            yield lambda progress: move(read_sentence(progress), progress.to_make + 1, progress.made + (progress.stage == "done"))
+    else:
+        note(f"{name}: starting Prefect")
+        yield read_lines()
+
+
+def read_sentence(progress: ReadProgress) -> str:
+    """Where the read is, in one line."""
+    if progress.stage == "decided":
+        return f"{progress.reason}; {progress.to_make:,} of {progress.units:,} units to make"
+    asked = f"{progress.traffic.requests:,} requests, {size_text(progress.traffic.bytes)}"
+    failed = f", {progress.failures:,} failures" if progress.failures else ""
+    return f"{progress.stage}: {progress.made:,} of {progress.to_make:,} units, {asked}{failed}"
+
+
+def read_lines() -> ReadListener:
+    """A listener that prints a line per stage, and one every few seconds within it."""
+    last: list[tuple[str, float]] = [("", 0.0)]
+
+    def listener(progress: ReadProgress) -> None:
+        key = f"{progress.read} {progress.stage}"
+        if last[0][0] != key or time.monotonic() - last[0][1] >= EVERY:
+            last[0] = (key, time.monotonic())
+            note(f"{progress.collection}.{progress.read}: {read_sentence(progress)}")
+
+    return listener
 
 
 def both(first: Listener, second: Listener | None) -> Listener:
@@ -83,6 +119,13 @@ def _lines() -> Listener:
 
 @contextmanager
 def _bar(name: str) -> Generator[Listener]:
+    with _bars(name) as move:
+        yield lambda progress: move(sentence(progress), *_steps(progress))
+
+
+@contextmanager
+def _bars(name: str) -> Generator[Callable[[str, int | None, int], None]]:
+    """Moves a bar: its text, all steps (None: not yet known), those done."""
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -97,12 +140,7 @@ def _bar(name: str) -> Generator[Listener]:
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task("starting Prefect", name=name, total=None)
-
-        def listener(progress: Progress) -> None:
-            steps, done = _steps(progress)
-            bars.update(task, description=sentence(progress), total=steps, completed=done)
-
-        yield listener
+        yield lambda text, steps, done: bars.update(task, description=text, total=steps, completed=done)
 
 
 def _steps(progress: Progress) -> tuple[int | None, int]:

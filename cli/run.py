@@ -12,10 +12,13 @@ from rasterloom.access.collection import Collection
 from rasterloom.access.decide import Action
 from rasterloom.access.opening import commit_of
 from rasterloom.access.preflight import preflight
+from rasterloom.access.reads.outputs import OutputRef
+from rasterloom.access.refs import to_json
 from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, complain, error_document
-from rasterloom.cli.progress import both, shown
+from rasterloom.cli.progress import both, read_lines, shown
+from rasterloom.cli.read import line
 from rasterloom.cli.specs import specs_of
 from rasterloom.errors import RasterloomError
 from rasterloom.specs.loader import spec_from
@@ -23,6 +26,7 @@ from rasterloom.specs.model import CollectionSpec
 
 if TYPE_CHECKING:
     from rasterloom.flows.progress import Progress
+    from rasterloom.flows.readprogress import ReadListener, ReadProgress
 
 _WORDS: dict[Action, str] = {
     "reuse": "unchanged",
@@ -43,6 +47,7 @@ class _Built:
     collection: Collection | None = None
     error: RasterloomError | None = None
     progress: Progress | None = None
+    outputs: tuple[OutputRef, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -52,13 +57,15 @@ class _Built:
         shared = {"name": self.name, "seconds": round(self.seconds, 3)}
         if self.collection is None:
             return {**shared, "error": error_document(self.error) if self.error else None}
-        return {**shared, **_traffic(self.progress), **self.collection.describe()}
+        reads = [to_json(output) for output in self.outputs]
+        return {**shared, **_traffic(self.progress), **self.collection.describe(), **({"reads": reads} if reads else {})}
 
     def line(self) -> str:
         if self.collection is None:
             return ""
         word = _WORDS[self.progress.action] if self.progress else "built"
-        return f"{self.name}: {word}, {len(self.collection):,} scenes in {self.seconds:.1f} s\n  {self.collection.uri}"
+        told = f"{self.name}: {word}, {len(self.collection):,} scenes in {self.seconds:.1f} s\n  {self.collection.uri}"
+        return "\n".join([told, *(line({"read": to_json(output)}) for output in self.outputs)])
 
 
 def run(args: Namespace) -> int:
@@ -81,18 +88,34 @@ def retry(args: Namespace) -> None:
 
 def _build(args: Namespace, spec: CollectionSpec) -> _Built:
     told: list[Progress] = []
+    outputs: list[OutputRef] = []
     start = time.monotonic()
     try:
         preflight(spec, workspace=args.workspace, secrets=environment_secrets, now=datetime.now(UTC))
         from rasterloom.flows.run import run as build
 
         with shown(args, spec.name) as listener:
-            collection = build(spec, workspace=args.workspace, force=args.force, on_progress=both(told.append, listener))
+            hear = _hearing(args, outputs)
+            collection = build(spec, workspace=args.workspace, force=args.force, on_progress=both(told.append, listener), on_read=hear)
     except RasterloomError as error:
         complain(error, name=spec.name)
         return _Built(name=spec.name, seconds=time.monotonic() - start, error=error)
     progress = told[-1] if told else None
-    return _Built(name=spec.name, seconds=time.monotonic() - start, collection=collection, progress=progress)
+    seconds = time.monotonic() - start
+    return _Built(name=spec.name, seconds=seconds, collection=collection, progress=progress, outputs=tuple(outputs))
+
+
+def _hearing(args: Namespace, outputs: list[OutputRef]) -> ReadListener:
+    """Keeps the outputs of the reads, and tells of them as they are made."""
+    tell = None if args.json else read_lines()
+
+    def listener(progress: ReadProgress) -> None:
+        if progress.output is not None:
+            outputs.append(progress.output)
+        if tell is not None:
+            tell(progress)
+
+    return listener
 
 
 def _traffic(progress: Progress | None) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def run_read(spec: CollectionSpec, name: str, *, place: Workspace, effort: Effor
     copied = bool(output) and _tuned(copy, job)(job.workspace, quote(ref), output)
     ref = replace(ref, copied_to=output or "")
     leave_read_artifact(place, ref, reason=planned.reason)
-    tell_read(replace(progress, stage="done", output=ref))
+    traffic = Traffic(requests=ref.requests, bytes=ref.bytes)
+    tell_read(replace(progress, stage="done", made=ref.made, failures=ref.failed, traffic=traffic, output=ref))
     return {"read": to_json(ref), "decision": {"action": "make" if ref.changed else "reuse", "reason": planned.reason, "copied": copied}}
 
 

@@ -16,6 +16,7 @@ from rasterloom.access.redact import redact
 from rasterloom.errors import AccessDenied, SpecError, Unavailable
 from rasterloom.flows.compile import compile
 from rasterloom.flows.progress import Listener, listening
+from rasterloom.flows.readprogress import ReadListener, listening_to_reads
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.resolve import effort
@@ -31,6 +32,7 @@ def run(
     force: bool = False,
     retry_failed: bool = False,
     on_progress: Listener | None = None,
+    on_read: ReadListener | None = None,
 ) -> Collection:
     """Build, refresh or reuse the collection of one spec: a value, a mapping, or a file with one document.
 
@@ -40,13 +42,13 @@ def run(
     """
     wanted = one_spec(spec)
     flow = compile(wanted)
-    with local_settings(), listening(on_progress), _answers(), connected():
+    with local_settings(), listening(on_progress), listening_to_reads(on_read), answers(), connected():
         outcome = flow(force=force, workspace=workspace, retry_failed=retry_failed)
     return load(outcome["collection"]["uri"], effort=effort(wanted))
 
 
 @contextmanager
-def _answers() -> Generator[None]:
+def answers() -> Generator[None]:
     """For the block, what the Prefect server refuses is raised as one of our errors."""
     try:
         yield

@@ -16,7 +16,8 @@ from rasterloom.specs.kinds import NAME
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.problems import problems
 from rasterloom.specs.wrong import shown
-from rasterloom.specs.yamltext import MAX_BYTES, Document, Stop, documents, read_text
+from rasterloom.specs.yamltext import MAX_BYTES, Document, Stop, documents, dotted, read_text
+from rasterloom.specs.yamltext import Path as Path_
 
 MAX_PROBLEMS = 100
 """As many are told; who reads more?"""
@@ -95,6 +96,22 @@ def with_overrides(spec: CollectionSpec, overrides: Mapping[str, str]) -> Collec
     return changed
 
 
+def yaml_value(key: str, text: str) -> Any:
+    """One value as it is written in YAML, e.g. of an option of the command line. Raises `SpecError`."""
+    try:
+        return _override(key, text)
+    except Stop as stop:
+        raise _error([stop.problem]) from stop
+
+
+def area_in(path: Path, *, read_area: AreaReader | None = None) -> Any:
+    """The GeoJSON of a file, or what `read_area` makes of a GeoParquet file. Raises `SpecError`."""
+    try:
+        return _parsed(path, _beginning(path), read_area)
+    except (OSError, ValueError, RecursionError) as error:
+        raise SpecError(f"{path} cannot be read as an area: {error}", remedy="give a GeoJSON or GeoParquet file, or W,S,E,N") from error
+
+
 def _override(path: str, text: str) -> Any:
     parsed, found = documents(text, file=OVERRIDE)
     if found or len(parsed) > 1:
@@ -124,9 +141,24 @@ def _validated(document: Document, *, file: str, root: Path | None, read_area: A
         at = document.start
         raise Stop(Problem(message=f"the document {what}", file=file, line=at.line, column=at.column, remedy=remedy))
     mapping = cast(dict[str, Any], value)
-    if isinstance(mapping.get("intersects"), str):
-        mapping = mapping | {"intersects": _geojson(mapping["intersects"], document, file=file, root=root, read_area=read_area)}
+    for at, name in _area_files(mapping):
+        mapping = _with(mapping, at, _geojson(name, at, document, file=file, root=root, read_area=read_area))
     return CollectionSpec.model_validate(mapping if root is None else mapping | _anchored(mapping, root))
+
+
+def _area_files(mapping: Mapping[str, Any]) -> list[tuple[Path_, str]]:
+    """Where an area is the path of a file: in the question, and in reads."""
+    reads = mapping.get("reads")
+    places: list[tuple[Path_, Any]] = [(("intersects",), mapping.get("intersects"))]
+    for name, read in cast(dict[Any, Any], reads).items() if isinstance(reads, dict) else ():
+        places.append((("reads", name, "area"), cast(dict[str, Any], read).get("area") if isinstance(read, dict) else None))
+    return [(at, text) for at, text in places if isinstance(text, str)]
+
+
+def _with(mapping: dict[str, Any], at: Path_, value: Any) -> dict[str, Any]:
+    """A copy of the mapping that has `value` at a path."""
+    key, *rest = at
+    return mapping | {str(key): _with(mapping[str(key)], tuple(rest), value) if rest else value}
 
 
 def _anchored(mapping: Mapping[str, Any], root: Path) -> dict[str, Any]:
@@ -137,15 +169,26 @@ def _anchored(mapping: Mapping[str, Any], root: Path) -> dict[str, Any]:
         text = cast(dict[str, Any], section).get(place) if isinstance(section, dict) else None
         if isinstance(text, str) and text and "://" not in text and not (key == "collection" and NAME.fullmatch(text)):
             found[key] = cast(dict[str, Any], section) | {place: os.path.join(root.resolve(), os.path.expanduser(text))}
-    return found
+    return found | _anchored_reads(mapping, root)
 
 
-def _geojson(name: str, document: Document, *, file: str, root: Path | None, read_area: AreaReader | None) -> Any:
-    """The file that `intersects` names, parsed. It must lie in the directory of the spec or below."""
-    mark = document.mark(("intersects",))
+def _anchored_reads(mapping: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """As `_anchored`, for the files of zones and points."""
+    found = mapping
+    for name, read in cast(dict[str, Any], mapping.get("reads") or {}).items() if isinstance(mapping.get("reads"), dict) else ():
+        for key in ("zones", "points"):
+            text = cast(dict[str, Any], read).get(key) if isinstance(read, dict) else None
+            if isinstance(text, str) and text and "://" not in text:
+                found = _with(dict(found), ("reads", name, key), os.path.join(root.resolve(), os.path.expanduser(text)))
+    return {"reads": found["reads"]} if found is not mapping else {}
+
+
+def _geojson(name: str, at: Path_, document: Document, *, file: str, root: Path | None, read_area: AreaReader | None) -> Any:
+    """The file that an area names, parsed. It must lie in the directory of the spec or below."""
+    mark = document.mark(at)
 
     def refuse(message: str, remedy: str) -> Stop:
-        where = {"path": "intersects", "value": shown(name), "file": file, "line": mark.line, "column": mark.column}
+        where = {"path": dotted(at), "value": shown(name), "file": file, "line": mark.line, "column": mark.column}
         return Stop(Problem(message=message, remedy=remedy, **where))  # pyright: ignore[reportArgumentType]
 
     if root is None:
