@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -240,8 +241,10 @@ class Collection(PixelMethods):
         names = [name for name in columns if name in self.dataset.schema.names]
         return view._view(() if where is None else (where,), view._bands).to_batches(names)
 
-    def _opening(self, effort: Effort | None, secrets: Secrets) -> Opening:
-        return Opening(effort=effort or self._effort, source=self._opened.source, secrets=secrets)
+    def _opening(self, effort: Effort | None, secrets: Secrets, max_concurrent: int | None) -> Opening:
+        how = effort or self._effort
+        how = how if max_concurrent is None else replace(how, max_concurrent=max_concurrent)
+        return Opening(effort=how, source=self._opened.source, secrets=secrets)
 
     def _view(self, filters: tuple[pc.Expression, ...], bands: tuple[str, ...] | None) -> Collection:
         return Collection(self._opened, effort=self._effort, filters=(*self._filters, *filters), bands=bands)

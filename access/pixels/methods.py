@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from rasterloom.access.pixels.areas import Areas, areas_of
 from rasterloom.access.pixels.arrays import native_stack
-from rasterloom.access.pixels.files import band_file, pixel_columns
+from rasterloom.access.pixels.files import pixel_columns
 from rasterloom.access.pixels.frames import footprints_frame, frame_of
 from rasterloom.access.pixels.gridded import common_crs
 from rasterloom.access.pixels.lazy import Chunks, Opening, lazy_arrays
 from rasterloom.access.pixels.sampling import sampled
-from rasterloom.access.pixels.scenes import SceneFiles, by_time, scene_columns, scenes_in, steps_of
+from rasterloom.access.pixels.scenes import SceneFiles, by_time, placed_file, scene_columns, scenes_in, steps_of
 from rasterloom.access.pixels.stacks import ResamplingChoice, Resolution, Wish, crs_given, grid_over, met, step_of, wish_of
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.pixels.vectors import Named, points_of
@@ -41,7 +41,8 @@ class PixelMethods(ABC):
     table of them (GeoPandas, GeoArrow, a file), in longitude and latitude where neither it nor `geometry_crs` says otherwise.
     A pixel belongs to an area by its centre; with `all_touched` by any part of it. `resampling` is `nearest`, `bilinear`, `cubic`,
     `average` or `mode`, or a mapping of bands to them (`*`: all others); nodata has no weight in it, and bands of classes refuse
-    to be mixed. `scaled` gives stored * scale + offset in floats. `filters` are those of `subset()`.
+    to be mixed. `scaled` gives stored * scale + offset in floats. `max_concurrent` bounds the requests at a time; `effort`, as `build` in a
+    spec, says all of it. `filters` are those of `subset()`.
 
     They raise SpecError for what cannot be answered, with what to ask instead, and Unreadable, Unavailable or AccessDenied for a
     file: `where()` leaves a scene out.
@@ -56,7 +57,7 @@ class PixelMethods(ABC):
         """Rows of the view that also meet an expression and the criteria of `subset`, with those of `columns` that it has."""
 
     @abstractmethod
-    def _opening(self, effort: Effort | None, secrets: Secrets) -> Opening:
+    def _opening(self, effort: Effort | None, secrets: Secrets, max_concurrent: int | None) -> Opening:
         """What makes the engine that reads the files of the collection."""
 
     @property
@@ -88,6 +89,7 @@ class PixelMethods(ABC):
         all_touched: bool = False,
         scaled: bool = False,
         masked: bool = False,
+        max_concurrent: int | None = None,
         effort: Effort | None = None,
         secrets: Secrets = environment_secrets,
         **filters: Any,
@@ -110,7 +112,7 @@ class PixelMethods(ABC):
         )
         areas = areas_of(geometries, Named(geometry=geometry_column, crs=geometry_crs))
         scenes = self._scenes(wish, areas, filters)
-        engine = self._opening(effort, secrets).engine
+        engine = self._opening(effort, secrets, max_concurrent).engine
         if not wish.is_gridded:
             found = native_stack(engine, scenes, areas.union, wish)
         else:
@@ -133,6 +135,7 @@ class PixelMethods(ABC):
         all_touched: bool = False,
         scaled: bool = False,
         masked: bool = False,
+        max_concurrent: int | None = None,
         effort: Effort | None = None,
         secrets: Secrets = environment_secrets,
         **filters: Any,
@@ -160,7 +163,7 @@ class PixelMethods(ABC):
         scenes = self._scenes(wish, areas, filters)
         grid = _grid(scenes, areas, wish)
         stack = Stack(steps=tuple(steps_of(by_time(met(scenes, grid)), group)), grid=grid, wish=wish, area=areas.union)
-        opening = self._opening(effort, secrets)
+        opening = self._opening(effort, secrets, max_concurrent)
         arrays = read_arrays(opening.engine, stack) if chunks is None or chunks is False else lazy_arrays(opening, stack, chunks)
         return dataset_of(stack, arrays, self.name)
 
@@ -177,6 +180,7 @@ class PixelMethods(ABC):
         all_touched: bool = False,
         scaled: bool = False,
         masked: bool = False,
+        max_concurrent: int | None = None,
         effort: Effort | None = None,
         secrets: Secrets = environment_secrets,
         **filters: Any,
@@ -198,7 +202,7 @@ class PixelMethods(ABC):
         )
         areas = areas_of(geometries, Named(geometry=geometry_column, crs=geometry_crs))
         scenes = self._scenes(wish, areas, filters)
-        return frame_of(self._opening(effort, secrets).engine, scenes, areas, wish, self.name)
+        return frame_of(self._opening(effort, secrets, max_concurrent).engine, scenes, areas, wish, self.name)
 
     def read_window(
         self,
@@ -212,6 +216,7 @@ class PixelMethods(ABC):
         resampling: ResamplingChoice = "nearest",
         scaled: bool = False,
         masked: bool = False,
+        max_concurrent: int | None = None,
         effort: Effort | None = None,
         secrets: Secrets = environment_secrets,
     ) -> NDArray[Any]:
@@ -229,7 +234,7 @@ class PixelMethods(ABC):
         where = meets([in_degrees(bounds, wish.crs)]) if ids is None and wish.crs else pc.field("id").isin(pa.array(ids, pa.string()))
         scenes = ordered(scenes_in(self._rows(scene_columns(self.schema, wish.bands), where, {}), wish.bands), ids)
         grid = fixed_grid(bounds, res, wish.crs or common_crs([file for scene in scenes for file in scene.files]))
-        return window_of_scenes(self._opening(effort, secrets).engine, scenes, grid, wish, group)
+        return window_of_scenes(self._opening(effort, secrets, max_concurrent).engine, scenes, grid, wish, group)
 
     def footprints(self, *, crs: Any = None, band: str | None = None) -> geopandas.GeoDataFrame:
         """`id`, `datetime` and the outline of the pixels of each scene's `band` (default: the first), from its header.
@@ -256,6 +261,7 @@ class PixelMethods(ABC):
         geometry_crs: Any = None,
         match: str = "all",
         scaled: bool = False,
+        max_concurrent: int | None = None,
         effort: Effort | None = None,
         secrets: Secrets = environment_secrets,
         **filters: Any,
@@ -273,7 +279,7 @@ class PixelMethods(ABC):
         def rows(where: pc.Expression) -> Iterator[pa.RecordBatch]:
             return self._rows(columns, where, filters)
 
-        engine = self._opening(effort, secrets).engine
+        engine = self._opening(effort, secrets, max_concurrent).engine
         return sampled(rows, found, checked, engine=engine, match=match, collection=self.data_source, scaled=scaled)
 
     def _wish(self, bands: Sequence[str], resampling: ResamplingChoice, crs: Any, **options: Any) -> Wish:
@@ -294,7 +300,8 @@ class PixelMethods(ABC):
             raise SpecError("the collection has no bands", remedy="build it with bands")
         for batch in self._rows(pixel_columns(self.schema, [code]), None, {}):
             for row in batch.to_pylist():
-                if row.get(f"{code}_metadata") is not None and (file := band_file(row, code)).header.transform is not None:
+                file = placed_file(row, code)
+                if file is not None:
                     yield file
 
 

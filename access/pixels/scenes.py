@@ -13,6 +13,7 @@ import pyarrow as pa
 from rasterloom.access.pixels.files import band_file, pixel_columns
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.views import CLOUD_COVER
+from rasterloom.errors import Unreadable
 
 GroupBy = Literal["scene", "datetime", "solar_day"]
 """What becomes one step in time: each scene, the scenes of one instant, or those of one day by the sun."""
@@ -77,6 +78,15 @@ def steps_of(scenes: Sequence[SceneFiles], group_by: GroupBy) -> list[Step]:
     for scene in scenes:
         groups.setdefault(key(scene), []).append(scene)
     return sorted((Step(scenes=tuple(group)) for group in groups.values()), key=lambda step: step.datetime or _NEVER)
+
+
+def placed_file(row: Mapping[str, Any], band: str) -> BandFile | None:
+    """One band of one row; None where it has no header, no CRS or no affine georeference."""
+    try:
+        file = band_file(row, band)
+    except Unreadable:
+        return None
+    return file if file.header.transform is not None else None
 
 
 def _scene(row: Mapping[str, Any], bands: Sequence[str]) -> SceneFiles:

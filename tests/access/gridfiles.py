@@ -73,14 +73,20 @@ def to_affine(grid: Grid) -> Affine:
     return Affine(*grid.affine)
 
 
-def collection_of(folder: Path, scenes: Sequence[dict[str, Path]], **changes: Sequence[Any]) -> Collection:
-    """A built collection over files: one scene per mapping of bands to files. `changes`: fields of the scenes, one value for each."""
+def collection_of(folder: Path, scenes: Sequence[dict[str, Path]], *, base: str = "", **changes: Sequence[Any]) -> Collection:
+    """A built collection over files: one scene per mapping of bands to files, which a server at `base` may give.
+
+    `changes`: fields of the scenes, one value for each.
+    """
     bands = list(dict.fromkeys(band for files in scenes for band in files))
     made = []
     for number, files in enumerate(scenes):
         with rasterio.open(next(iter(files.values()))) as file:
-            box = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
-        assets = tuple(Asset(band=band, key=band.lower(), href=str(path), band_index=0) for band, path in files.items())
+            box = transform_bounds(file.crs, "EPSG:4326", *file.bounds) if file.crs else None
+        assets = tuple(
+            Asset(band=band, key=band.lower(), href=f"{base}/{path.name}" if base else str(path), band_index=0)
+            for band, path in files.items()
+        )
         fields = {name: values[number] for name, values in changes.items()}
         made.append(replace(scene(number, bbox=box), assets=assets, **fields))
     asked = question(bands=bands, source=StacSource(url=LOCAL, collection="sentinel-2-l2a"))
