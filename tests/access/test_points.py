@@ -68,7 +68,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+QUICK = ("plain", "striped", "rotated", "degrees")
+
+
+@pytest.mark.parametrize("kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS])
 def test_values_are_those_of_rasterio(tmp_path: Path, kind: str) -> None:
     options = {key: value for key, value in KINDS[kind].items() if value is not None}
     path, lonlat = write(tmp_path / "a.tif", **options), spread(800)

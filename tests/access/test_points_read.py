@@ -114,7 +114,7 @@ def test_duckdb_reads_it(imagery: Imagery, tmp_path: Path) -> None:
     assert sum(count for _, count, _ in rows) == wanted["B04"].notna().sum()
 
 
-@pytest.mark.parametrize("method", ["median", "mean", "min", "max"])
+@pytest.mark.parametrize("method", ["median", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mean", "min", "max"))])
 def test_periods_are_those_of_pandas(imagery: Imagery, tmp_path: Path, method: str) -> None:
     frame = fields(80)
     ran = run_read(imagery.job(spec(tmp_path, frame, period="P1M", method=method), name=method))
