@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rasterloom.access.collection import Collection
-from rasterloom.access.reads import chips, composite, points, stack
+from rasterloom.access.reads import chips, composite, points, stack, zonal
 from rasterloom.access.reads.job import Finished, Made, Part, ReadJob, Unit
 from rasterloom.access.reads.making import Making
 from rasterloom.errors import SpecError
@@ -32,6 +32,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "zonal": Kind(plan=zonal.plan, make=zonal.make, finish=zonal.finish),
     "chips": Kind(plan=chips.plan, make=chips.make, finish=chips.finish),
     "points": Kind(plan=points.plan, make=points.make, finish=points.finish),
     "composite": Kind(plan=composite.plan, make=composite.make, finish=composite.finish),
