@@ -23,11 +23,12 @@ from rasterloom.access.shared import check_credentials
 from rasterloom.access.values import CollectionRef
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import RasterloomError
-from rasterloom.flows.gather import BATCHES_AT_ONCE, SEARCHES_AT_ONCE, Gathered, Gathering, tuned
+from rasterloom.flows.gather import SEARCHES_AT_ONCE, Gathered, Gathering, tuned
 from rasterloom.flows.pins import check_pinned
 from rasterloom.flows.progress import Progress, also, tell
 from rasterloom.flows.read import check_reads, run_reads
 from rasterloom.flows.report import tell_failure, tell_success
+from rasterloom.flows.runners import BATCHES_AT_ONCE, check_runner, opened
 from rasterloom.flows.runpage import RunPage
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.form import BBox, DateRange, Percent, changed
@@ -79,6 +80,7 @@ def build(
     with references_only():
         how = effort(spec)
         how = replace(how, force=force or how.force, retry_failed=retry_failed)
+        check_runner(how)
         copies = [ExportSpec(to=substitute(copy.to, secret), format=copy.format) for copy in spec.export]
         for copy in copies:
             check_export(copy.to, spec.name)
@@ -145,7 +147,9 @@ def _build(spec: CollectionSpec, how: Effort, place: Workspace) -> _Made:
 def _make(job: Job, progress: Progress) -> _Made:
     # a credential that is not there is told now, and not when the first file is asked
     check_credentials(job.plan.question, effort=job.effort, secrets=secret)
-    gathered = Gathering(job, fresh=job.effort.force or job.effort.retry_failed, told=lambda so_far: tell(counted(progress, so_far))).run()
+    fresh = job.effort.force or job.effort.retry_failed
+    with opened(job.effort) as pool:
+        gathered = Gathering(job, pool, fresh=fresh, told=lambda so_far: tell(counted(progress, so_far))).run()
     progress = replace(counted(progress, gathered), stage="publishing")
     tell(progress)
     searches, batches = gathered.in_order()

@@ -11,10 +11,10 @@ from typing import Any
 
 from prefect.futures import PrefectFuture
 from prefect.tasks import Task
-from prefect.utilities.annotations import quote
 
 from rasterloom.access.build import Job, Recalled, recall
 from rasterloom.access.values import BatchRef, ItemsRef, SearchRef, Traffic
+from rasterloom.flows.runners import Pool
 from rasterloom.specs.question import Shard
 from rasterloom.tasks.steps import index, search
 
@@ -22,8 +22,6 @@ SEARCHES_AT_ONCE = 4
 """Searches under way; STAC APIs answer a handful of clients well and limit the rate of more."""
 RECALLS_AT_ONCE = 8
 """Windows that are looked up in the workspace at once."""
-BATCHES_AT_ONCE = 2
-"""Header batches under way: while one writes its file or waits for its slowest host, the other one asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -50,17 +48,15 @@ class Gathered:
 
 
 class Gathering:
-    """Runs the tasks of one job on the flow's task runner; used once, from the flow's thread.
+    """Runs the tasks of one job on a pool; used once, from the flow's thread."""
 
-    Jobs are quoted: Prefect would look for futures in every shard of the plan, for every task.
-    """
-
-    def __init__(self, job: Job, *, fresh: bool, told: Callable[[Gathered], None]) -> None:
+    def __init__(self, job: Job, pool: Pool, *, fresh: bool, told: Callable[[Gathered], None]) -> None:
         """`fresh`: remember, but answer nothing from memory. `told` is called after every task."""
         self._job = job
+        self._pool = pool
         self._told = told
-        self._search = tuned(search, job, fresh=fresh)
-        self._index = tuned(index, job, fresh=fresh)
+        self._search = tuned(pool.prepared(search), job, fresh=fresh)
+        self._index = tuned(pool.prepared(index), job, fresh=fresh)
         self._shards: deque[Shard] = deque(job.plan.shards)
         self._items: deque[tuple[Place, ItemsRef]] = deque()
         self._first_range: dict[str, int] = {}
@@ -104,17 +100,17 @@ class Gathering:
         while self._shards and self._searching < SEARCHES_AT_ONCE:
             shard = self._shards.popleft()
             self._searching += 1
-            self._follow(Place(shard=shard.index), self._search.submit(quote(self._job), shard))
-        while self._items and len(self._running) - self._searching < BATCHES_AT_ONCE:
+            self._follow(Place(shard=shard.index), self._pool.submit(self._search, job=self._job, shard=shard))
+        while self._items and len(self._running) - self._searching < self._pool.batches:
             job = self._job_of_next_batch()
             place, items = self._items.popleft()
-            self._follow(place, self._index.submit(quote(job), items, dict(self._first_range)))
+            self._follow(place, self._pool.submit(self._index, job=job, items=items, first_range=dict(self._first_range)))
 
     def _job_of_next_batch(self) -> Job:
-        """The job with its share of `max_concurrent`, which is a limit of the whole process."""
+        """The job with its share of `max_concurrent`, which is a limit of a whole process."""
         alone = len(self._items) == 1 and not self._running and not self._shards
         effort = self._job.effort
-        share = effort.max_concurrent if alone else max(1, effort.max_concurrent // BATCHES_AT_ONCE)
+        share = effort.max_concurrent if alone else max(1, effort.max_concurrent // self._pool.at_once)
         return replace(self._job, effort=replace(effort, max_concurrent=share))
 
     def _follow(self, place: Place, future: PrefectFuture[Any]) -> None:
@@ -125,7 +121,7 @@ class Gathering:
         place = self._running.pop(future.task_run_id)
         if place.batch < 0:
             self._searching -= 1
-        result = future.result()
+        result = self._pool.result(future)
         result = result.remembered() if future.state.name == "Cached" else result  # a record holds the traffic of its day
         traffic = result.traffic
         self._gathered.remembered += traffic == Traffic()

@@ -17,6 +17,7 @@ from rasterloom.errors import AccessDenied, SpecError, Unavailable
 from rasterloom.flows.compile import compile
 from rasterloom.flows.progress import Listener, listening
 from rasterloom.flows.readprogress import ReadListener, listening_to_reads
+from rasterloom.flows.runners import check_runner
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.resolve import effort
@@ -41,10 +42,12 @@ def run(
     credentials. Raises the errors of `rasterloom.errors`.
     """
     wanted = one_spec(spec)
+    how = effort(wanted)
+    check_runner(how)
     flow = compile(wanted)
     with local_settings(), listening(on_progress), listening_to_reads(on_read), answers(), connected():
         outcome = flow(force=force, workspace=workspace, retry_failed=retry_failed)
-    return load(outcome["collection"]["uri"], effort=effort(wanted))
+    return load(outcome["collection"]["uri"], effort=how)
 
 
 @contextmanager

@@ -24,6 +24,10 @@ class Effort:
 
     max_concurrent: int = 100
     """Requests under way at once, per process."""
+    runner: Literal["threads", "processes", "dask", "ray"] = "threads"
+    """Where tasks run (`run.runner`)."""
+    runner_address: str | None = None
+    """Of a Dask or Ray cluster (`run.address`); None: one that the run starts for itself."""
     limits: tuple[tuple[str, int], ...] = ()
     """Requests under way at once by host (`run.limits`), sorted."""
     retries: int = 3

@@ -20,8 +20,6 @@ from rasterloom.specs.question import Band, Box, Dedupe, Interval, Question
 from rasterloom.specs.sections import TableSpec
 from rasterloom.specs.sources import landing_page, source_of
 
-_LATER = "this version cannot do it yet"
-
 
 def resolve(spec: CollectionSpec) -> Question:
     """The whole question, datasets looked up and defaults spelled out.
@@ -44,11 +42,12 @@ def resolve(spec: CollectionSpec) -> Question:
 
 
 def effort(spec: CollectionSpec) -> Effort:
-    """How hard to try. Raises `SpecError` where the spec asks for something that this version cannot execute."""
-    _refuse(_unexecutable_effort(spec))
+    """How hard to try."""
     entry, stac, build = _entry(spec), spec.stac, spec.build
     return Effort(
         max_concurrent=build.max_concurrent,
+        runner=spec.run.runner,
+        runner_address=spec.run.address,
         limits=tuple(sorted((host.lower(), count) for host, count in (spec.run.limits or {}).items())),
         retries=build.retries,
         timeout=parse_duration(build.timeout).seconds,
@@ -118,15 +117,6 @@ def _unmapped(spec: CollectionSpec, table: TableSpec) -> Iterator[Problem]:
     elif table.href_column and len({band.index for band in bands}) < len(bands):
         message = "several bands are the same sample of a row's file"
         yield Problem(path="band_index_map", message=message, remedy="write band_index_map: {B1: 0, B2: 1, ...}")
-
-
-def _unexecutable_effort(spec: CollectionSpec) -> Iterator[Problem]:
-    """What would be ignored is refused: a check or a copy that silently does not happen is worse than none."""
-    refused = ((spec.run.runner != "threads", "run.runner", spec.run.runner, "write threads"),)
-    for asked, path, value, remedy in refused:
-        if asked:
-            what = f"{path}: {value}" if value else path
-            yield Problem(path=path, value=value, message=f"`{what}` is valid, but {_LATER}", remedy=remedy)
 
 
 def _entry(spec: CollectionSpec) -> catalog.Dataset | None:

@@ -303,8 +303,14 @@ class RunSpec(Section):
     """Where the work runs."""
 
     runner: Literal["threads", "processes", "dask", "ray"] = "threads"
-    """How batches are spread."""
+    """Where searches and headers run: threads of the run's own process, processes of its machine, or a cluster."""
     address: Text | None = None
-    """Of a Dask or Ray cluster."""
+    """Of a Dask (`tcp://host:8786`) or Ray (`ray://host:10001`) cluster; default: one that the run starts for itself on its machine."""
     limits: dict[HostName, Annotated[Whole, Field(ge=1, le=1000)]] | None = None
     """Requests under way at once per host (`data.example.org`, with or without port) or bucket (`s3://bucket`), per process."""
+
+    @model_validator(mode="after")
+    def _address_of_a_cluster(self) -> RunSpec:
+        if self.address is not None and self.runner not in ("dask", "ray"):
+            raise wrong(f"an address is that of a cluster, and runner is {self.runner}", remedy="write runner: dask or ray, or remove it")
+        return self

@@ -148,6 +148,11 @@ def _end_quietly() -> None:
     atexit.register(_set_console_level, logging.CRITICAL)
 
 
+def worker_environment() -> dict[str, str]:
+    """Variables for processes that a run starts for its tasks: they print nothing either."""
+    return {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"} if _console_is_ours() else {}
+
+
 def _console_is_ours() -> bool:
     """Whether the user has said nothing about Prefect's log level."""
     return "level" not in get_current_settings().logging.model_fields_set

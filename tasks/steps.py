@@ -17,6 +17,7 @@ from rasterloom.access.staging import records_key
 from rasterloom.access.values import BatchRef, CollectionRef, ItemsRef, SearchRef
 from rasterloom.specs.plan import shard_key
 from rasterloom.specs.question import Shard
+from rasterloom.tasks.logs import hide_secrets_in_logs
 from rasterloom.tasks.policies import UNAVAILABLE_ONLY, ArtifactRefSerializer, ContentKey
 from rasterloom.tasks.secrets import secret
 
@@ -47,6 +48,7 @@ def _digest(workspace: str, content: str) -> str:
 )
 def search(job: Job, shard: Shard) -> SearchRef:
     """Ask the source for the scenes of one shard."""
+    hide_secrets_in_logs()  # the process may be a worker's, of which the flow knows nothing
     return build.search_shard(job, shard, secrets=secret)
 
 
@@ -59,6 +61,7 @@ def search(job: Job, shard: Shard) -> SearchRef:
 )
 def index(job: Job, items: ItemsRef, first_range: Mapping[str, int]) -> BatchRef:
     """Read the headers of one batch of scenes."""
+    hide_secrets_in_logs()
     return build.index_batch(job, items, first_range=first_range, secrets=secret)
 
 

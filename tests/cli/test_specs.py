@@ -35,12 +35,6 @@ def test_validate_checks_every_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"{also}:7:" in seen.err
 
 
-def test_validate_says_what_cannot_run_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = spec_file(tmp_path, "a", more="run: {runner: dask}\n")
-    assert main(["validate", path]) == 2
-    assert f"{path}: run.runner: " in capsys.readouterr().err
-
-
 def test_one_name_in_two_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x").mkdir()
     assert main(["validate", spec_file(tmp_path, "a"), spec_file(tmp_path / "x", "a")]) == 2

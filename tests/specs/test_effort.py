@@ -105,16 +105,9 @@ def test_limits_are_by_host_or_bucket() -> None:
             spec_from(BASE | {"run": {"limits": wrong}})
 
 
-@pytest.mark.parametrize(
-    ("keys", "path"),
-    [
-        ({"run": {"runner": "dask"}}, "run.runner"),
-    ],
-)
-def test_what_cannot_be_done_yet_is_said(keys: dict[str, Any], path: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        effort(spec_from(BASE | keys))
-    (problem,) = caught.value.problems
-    assert problem.path == path
-    assert "this version cannot do it yet" in problem.message
-    assert problem.remedy
+def test_the_runner_and_its_address_are_effort() -> None:
+    assert effort(spec_from(BASE)).runner == "threads"
+    on_dask = effort(spec_from(BASE | {"run": {"runner": "dask", "address": "tcp://scheduler:8786"}}))
+    assert (on_dask.runner, on_dask.runner_address) == ("dask", "tcp://scheduler:8786")
+    with pytest.raises(SpecError, match="address is that of a cluster"):
+        spec_from(BASE | {"run": {"address": "tcp://scheduler:8786"}})
