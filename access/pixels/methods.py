@@ -19,8 +19,10 @@ from rasterloom.access.pixels.lazy import Chunks, Opening, lazy_arrays
 from rasterloom.access.pixels.sampling import sampled
 from rasterloom.access.pixels.scenes import SceneFiles, by_time, placed_file, scene_columns, scenes_in, steps_of
 from rasterloom.access.pixels.stacks import ResamplingChoice, Resolution, Wish, crs_given, grid_over, met, step_of, wish_of
+from rasterloom.access.pixels.training import PixelDataset
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.pixels.vectors import Named, points_of
+from rasterloom.access.pixels.warp import Resampling
 from rasterloom.access.pixels.windows import fixed_grid, group_given, in_degrees, ordered, window_of_scenes
 from rasterloom.access.pixels.xarrays import Stack, dataset_of, read_arrays
 from rasterloom.access.secrets import Secrets, environment_secrets
@@ -281,6 +283,27 @@ class PixelMethods(ABC):
 
         engine = self._opening(effort, secrets, max_concurrent).engine
         return sampled(rows, found, checked, engine=engine, match=match, collection=self.data_source, scaled=scaled)
+
+    def to_torch(
+        self,
+        bands: Sequence[str],
+        *,
+        size: int = 256,
+        geometries: Any = None,
+        resampling: Resampling = "nearest",
+        scaled: bool = False,
+        effort: Effort | None = None,
+        secrets: Secrets = environment_secrets,
+        **filters: Any,
+    ) -> PixelDataset:
+        """Windows of `size` pixels of the scenes, in their own CRS and resolution, as a map-style dataset of PyTorch; bands of other
+        resolutions come onto the pixels of the finest. Needs `rasterloom[torch]`."""
+        area = None if geometries is None else areas_of(geometries, Named())
+        wish = wish_of(self._checked_bands(bands), resampling, None)
+        where = None if area is None else meets(area.shapes)
+        scenes = by_time(scenes_in(self._rows(scene_columns(self.schema, wish.bands), where, filters), wish.bands))
+        opening, union = self._opening(effort, secrets, None), None if area is None else area.union
+        return PixelDataset(scenes, opening=opening, size=size, area=union, resampling=resampling, scaled=scaled)
 
     def _wish(self, bands: Sequence[str], resampling: ResamplingChoice, crs: Any, **options: Any) -> Wish:
         return wish_of(self._checked_bands(bands), resampling, crs, **options)
