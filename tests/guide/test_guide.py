@@ -5,22 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import geopandas
+import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+import rasterio
 from prefect.testing.utilities import prefect_test_harness
+from rasterio.features import geometry_mask
+from rasterio.transform import Affine, rowcol
 
 import rasterloom as rl
 from rasterloom.flows.progress import Progress
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.tasks.settings import local_settings
-from tests.guide.local import SPECS, at_a_folder, at_a_server, at_a_table, at_an_index, example, tiff
+from tests.guide.local import SPECS, at_a_folder, at_a_server, at_a_table, at_an_index, example, near_market_street, tiff
 from tests.servers import RangeServer, StacServer
 from tests.tokens import BlobServer, TokenServer
 
 AT_SERVERS = ("sf-bay", "madrid", "landsat", "naip", "filtered", "large-area", "planetary-computer")
-ELSEWHERE = ("narrower", "team", "table", "embeddings", "embeddings-query", "static-catalog")
+ELSEWHERE = ("narrower", "team", "table", "embeddings", "embeddings-query", "static-catalog", "points", "zonal", "composite", "chips")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,3 +156,107 @@ def test_a_static_catalog_is_crawled(files: RangeServer, tmp_path: Path) -> None
     collection, _ = run(at_a_folder(example("static-catalog"), files, tmp_path / "catalog"), tmp_path / "ws")
     assert ids(collection) == ["cloudy", "scene-0", "scene-1"]
     assert collection.bands == ["B", "G", "MS", "R"]
+
+
+def vegetation(bands: dict[str, Any], transform: Affine) -> tuple[dict[str, Any], Affine]:
+    """What the examples of points and zones read, by hand: NaN where there is nodata or a cloud."""
+    red, nir = (np.where(bands[band] == 0, np.nan, bands[band]) for band in ("B04", "B08"))
+    cloud = np.kron(bands["SCL"], np.ones((2, 2))) == 9
+    ndvi = ((nir - red) / (nir + red)).astype(np.float32)
+    return {name: np.where(cloud, np.nan, data) for name, data in {"B04": red, "B08": nir, "ndvi": ndvi}.items()}, transform
+
+
+MARKET_STREET = Affine(10, 0, 552_500, 0, -10, 4_183_900)
+
+
+@pytest.mark.slow
+def test_points_are_read_through_time(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    spec = at_a_server(example("points"), files, stac)
+    pixels = near_market_street(files)
+    run(spec, tmp_path / "ws")
+    (output,) = (tmp_path / "ws" / "sf-plots" / "_reads" / "plots").rglob("points.parquet")
+    table = geopandas.read_parquet(output)
+    assert set(table["record_id"]) == {"cloudy", "scene-0", "scene-1"}
+    assert (output.parent / "picture.png").stat().st_size > 5000
+    places = table.to_crs("EPSG:32610").geometry
+    for row, place in zip(table.to_dict("records"), places, strict=True):
+        layers, transform = vegetation(pixels[row["record_id"]], MARKET_STREET)
+        line, col = rowcol(transform, place.x, place.y)
+        for name in ("B04", "B08", "ndvi"):
+            np.testing.assert_allclose(row[name], layers[name][line, col], rtol=1e-6)
+    assert table.groupby("plot").size().tolist() == [3, 3]
+    files.log.clear()
+    run(spec, tmp_path / "ws")
+    assert not files.log, "nothing has changed"
+
+
+@pytest.mark.slow
+def test_statistics_of_zones(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    spec = at_a_server(example("zonal"), files, stac)
+    pixels = near_market_street(files)
+    run(spec, tmp_path / "ws")
+    (output,) = (tmp_path / "ws" / "sf-fields" / "_reads" / "fields").rglob("zonal.parquet")
+    zones = geopandas.read_parquet(output.parent / "zones.parquet").to_crs("EPSG:32610")
+    rows = pq.read_table(output).to_pylist()
+    assert len(rows) == 3 * 2 * 2, "scenes, fields, and band and expression"
+    for row in rows:
+        layers, transform = vegetation(pixels[row["record_id"]], MARKET_STREET)
+        inside = geometry_mask([zones.geometry.iloc[row["zone_index"]]], (32, 32), transform, invert=True)
+        values = layers[row["band"]][inside & np.isfinite(layers[row["band"]])].astype(float)
+        assert (row["field"], row["count"], row["valid"]) == (zones["field"].iloc[row["zone_index"]], inside.sum(), len(values))
+        assert len(values) > 10
+        for name in ("mean", "std", "min", "max", "median"):
+            np.testing.assert_allclose(row[name], getattr(np, name)(values), rtol=1e-6)
+        np.testing.assert_allclose(row["p90"], np.percentile(values, 90), rtol=1e-6)
+
+
+def near(bands: dict[str, Any], name: str, transform: Affine, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """A layer of `vegetation` on the grid of an output: NaN where it has nothing."""
+    made = np.full(shape, np.nan, np.float64)
+    col, row = (round(number) for number in ~transform * (MARKET_STREET.c, MARKET_STREET.f))
+    made[row : row + 32, col : col + 32] = vegetation(bands, MARKET_STREET)[0][name]
+    return made
+
+
+@pytest.mark.slow
+def test_months_are_composed(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    spec = at_a_server(example("composite"), files, stac)
+    pixels = near_market_street(files)
+    run(spec, tmp_path / "ws")
+    (catalog,) = (tmp_path / "ws" / "sf-months" / "_reads" / "months").rglob("catalog.json")
+    assert (catalog.parent / "picture.png").stat().st_size > 5000
+    for month, scenes in (("2024-06", ("scene-0", "cloudy")), ("2024-07", ("scene-1",))):
+        for name in ("B04", "B08", "ndvi"):
+            with rasterio.open(catalog.parent / month / f"{name}.tif") as image:
+                layers = [near(pixels[scene], name, image.transform, image.shape) for scene in scenes]
+                expected = np.ma.median(np.ma.masked_invalid(layers), axis=0).filled(np.nan)
+                assert (image.crs.to_epsg(), image.res) == (32610, (10.0, 10.0))
+                np.testing.assert_allclose(image.read(1), expected, rtol=1e-6, atol=1e-7)
+                assert np.isfinite(expected).sum() > 400
+    files.log.clear()
+    run(spec, tmp_path / "ws")
+    assert not files.log, "nothing has changed"
+
+
+@pytest.mark.slow
+def test_chips_are_cut(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    spec = at_a_server(example("chips"), files, stac)
+    pixels = near_market_street(files)
+    run(spec, tmp_path / "ws")
+    (output,) = (tmp_path / "ws" / "sf-chips" / "_reads" / "train").rglob("chips.parquet")
+    manifest = geopandas.read_parquet(output)
+    assert set(manifest["scene"]) == {"cloudy", "scene-0", "scene-1"}
+    for row in manifest.to_dict("records"):
+        with rasterio.open(output.parent / row["path"]) as chip:
+            col, line = (round(number) for number in ~MARKET_STREET * (chip.transform.c, chip.transform.f))
+            layers = [
+                np.pad(vegetation(pixels[row["scene"]], MARKET_STREET)[0][band], 16, constant_values=np.nan) for band in ("B04", "B08")
+            ]
+            expected = np.stack([layer[line + 16 : line + 32, col + 16 : col + 32] for layer in layers])
+            valid = np.isfinite(expected).all(axis=0)
+            np.testing.assert_array_equal(chip.dataset_mask() > 0, valid)
+            np.testing.assert_array_equal(chip.read(), np.where(valid, expected, 0))
+        assert row["valid"] == valid.mean() >= 0.5
+    files.log.clear()
+    run(spec, tmp_path / "ws")
+    assert not files.log, "nothing has changed"
