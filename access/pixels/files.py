@@ -12,7 +12,7 @@ from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Header
 from rasterloom.raster.rows import header_from_row
 
-_NO_HEADER = "see `rasterloom failures`, leave the scene out with where(), or build with table.enrich: true"
+_NO_HEADER = "see `rasterloom failures`; where(pyarrow.compute.field('{band}_metadata').is_valid()) leaves such scenes out"
 _FIXED = ("id", "datetime", "assets", "crs", "proj:epsg")
 
 
@@ -27,7 +27,7 @@ def band_file(row: Mapping[str, Any], band: str) -> BandFile:
     asset = (row.get("assets") or {}).get(band)
     metadata = row.get(f"{band}_metadata")
     if metadata is None or asset is None or asset.get("href") is None:
-        raise Unreadable(f"{row['id']} has no header of {band}", reason="no-header", remedy=_NO_HEADER)
+        raise Unreadable(f"{row['id']} has no header of {band}", reason="no-header", remedy=_NO_HEADER.format(band=band))
     header = header_from_row(metadata, row.get(f"{band}_ext"))
     return BandFile(
         scene=row["id"],

@@ -97,7 +97,7 @@ def at_the_demo(spec: str, url: str) -> str:
 def test_the_readme_and_the_page_on_other_readers_can_be_followed(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     readme, readers = ROOT / "README.md", ROOT / "docs" / "how-to" / "other-readers.md"
-    [spec], [program] = blocks(readme, "yaml"), blocks(readme, "python")
+    [spec], [rows, pixels] = blocks(readme, "yaml"), blocks(readme, "python")
     [run] = [text for text in blocks(readme, "bash") if "rasterloom run" in text]
     (tmp_path / "specs").mkdir()
     with serving(make_archive(tmp_path / "archive", size=128)) as provider:
@@ -106,7 +106,10 @@ def test_the_readme_and_the_page_on_other_readers_can_be_followed(tmp_path: Path
         before = provider.count
         desk.shell("rasterloom run specs/sf-bay.yaml")
         assert (provider.count.searches, provider.count.ranges) == (before.searches, before.ranges)
-    assert "eo:cloud_cover" in desk.python(program)
+        in_the_demo, count = re.subn(r"get_xarray\(\([^)]*\)", "get_xarray((5.90, 43.06, 5.94, 43.09)", pixels)
+        assert count == 1
+        assert "spatial_ref" in desk.python(in_the_demo)
+    assert "eo:cloud_cover" in desk.python(rows)
     [export] = blocks(readers, "bash")
     desk.shell(export)
     printed = [desk.python(text) for text in blocks(readers, "python")]
@@ -146,3 +149,14 @@ def test_the_tutorial_can_be_followed(tmp_path: Path, provider_again: Callable[[
     assert len(printed) == 7
     assert (tmp_path / "rasterloom-demo" / "scene.png").is_file()
     assert list((tmp_path / "rasterloom-demo" / "june").rglob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_the_page_on_pixels_can_be_followed(tmp_path: Path, provider_again: Callable[[str], None]) -> None:
+    desk = Desk(tmp_path)
+    page = ROOT / "docs" / "how-to" / "pixels.md"
+    [commands] = blocks(page, "bash")
+    demo, serve = commands.splitlines()
+    desk.shell(demo)
+    provider_again(serve)
+    assert "record_id" in desk.python("\n".join(blocks(page, "python")))
