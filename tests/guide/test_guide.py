@@ -213,7 +213,7 @@ def test_statistics_of_zones(files: RangeServer, stac: StacServer, tmp_path: Pat
 def near(bands: dict[str, Any], name: str, transform: Affine, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """A layer of `vegetation` on the grid of an output: NaN where it has nothing."""
     made = np.full(shape, np.nan, np.float64)
-    col, row = (round(number) for number in ~transform * (MARKET_STREET.c, MARKET_STREET.f))
+    row, col = rowcol(transform, MARKET_STREET.c + 5, MARKET_STREET.f - 5)
     made[row : row + 32, col : col + 32] = vegetation(bands, MARKET_STREET)[0][name]
     return made
 
@@ -248,7 +248,7 @@ def test_chips_are_cut(files: RangeServer, stac: StacServer, tmp_path: Path) -> 
     assert set(manifest["scene"]) == {"cloudy", "scene-0", "scene-1"}
     for row in manifest.to_dict("records"):
         with rasterio.open(output.parent / row["path"]) as chip:
-            col, line = (round(number) for number in ~MARKET_STREET * (chip.transform.c, chip.transform.f))
+            line, col = rowcol(MARKET_STREET, chip.transform.c + 5, chip.transform.f - 5)
             layers = [
                 np.pad(vegetation(pixels[row["scene"]], MARKET_STREET)[0][band], 16, constant_values=np.nan) for band in ("B04", "B08")
             ]
