@@ -258,11 +258,11 @@ class _Reading:
             )
         if self._head is None or self._buffer is None:
             self._head = part
-            self._buffer = Buffer(part.data, part.size)
+            self._buffer = Buffer(bytes(part.data), part.size)
         elif (part.etag, part.size) != (self._head.etag, self._head.size):
             self._begin_again()
         else:
-            self._buffer.add(self._start, part.data)
+            self._buffer.add(self._start, bytes(part.data))
         header = _header_of(self._buffer)
         # nobody has seen the header yet; a copy of all its fields would cost as much as reading one directory
         object.__setattr__(header, "etag", part.etag)

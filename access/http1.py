@@ -11,6 +11,7 @@ import socket
 import time
 from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 
+import numpy as np
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 MOST_HEAD = 1 << 16
@@ -58,6 +59,11 @@ class Connection:
         """What comes next, at most so many bytes; none where the server has closed the connection."""
         self._socket.settimeout(_left(self._deadline))
         return self._socket.recv(most)
+
+    def received_into(self, place: memoryview) -> int:
+        """How many bytes came; 0 where the server has closed the connection."""
+        self._socket.settimeout(_left(self._deadline))
+        return self._socket.recv_into(place)
 
 
 class Reply:
@@ -159,6 +165,26 @@ class Reply:
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held = [data[most:]] if len(data) > most else []
         return data[:most] if len(data) > most else data
+
+    @property
+    def plain(self) -> bool:
+        """Whether the body comes as it is, and as long as the head says: then nothing of it needs a parser."""
+        return self.length is not None and b"transfer-encoding" not in self._fields
+
+    def read_large(self, count: int) -> memoryview:
+        """The next `count` bytes of a `plain` body, and one more where the server sends too many; fewer where the connection ends.
+
+        Received where they stay: in pieces they would be copied twice, with the interpreter's lock held.
+        """
+        place = memoryview(np.empty(count + 1, np.uint8))
+        have = 0
+        for piece in self._held:
+            place[have : have + len(piece)] = piece
+            have += len(piece)
+        while have < count and (got := self._connection.received_into(place[have:])):
+            have += got
+        self._held, self._parser, self._done = [], None, have == self.length
+        return place[:have].toreadonly()
 
 
 def _parser_of(reply: Reply) -> HttpResponseParser:

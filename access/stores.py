@@ -60,7 +60,7 @@ class Located:
 
     Raises `Unavailable` or `AccessDenied` where none can be had."""
     wire: Wire | None = field(default=None, repr=False, compare=False)
-    """Of http and https: the client for short ranges, which it reads with half of obstore's work (docs/decisions/017)."""
+    """Of http and https: the client for ranges, which it reads with half of obstore's work (docs/decisions/017 and 021)."""
 
 
 @dataclass(frozen=True, slots=True)

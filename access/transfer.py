@@ -17,8 +17,8 @@ from rasterloom.specs.effort import Effort
 
 WHOLE_FILE = 1 << 20
 """A file up to this many bytes is read whole where its server cannot do ranges."""
-SHORT = 1 << 20
-"""Bytes of a range that our own client reads with less work than obstore: more of them are better moved by threads without Python."""
+LARGE = 1 << 16
+"""Bytes of a range that are handed on where obstore has put them."""
 BUSY = frozenset({429, 503})
 """Statuses by which a host says that it has too much to do."""
 _SHORT = Fault(Kind.UNREADABLE, "server-ranges", "the server must answer range requests; use another href of the asset")
@@ -183,12 +183,13 @@ class Transfer:
 def ranged(located: Located, start: int, end: int) -> Part:
     """Bytes `start <= byte < min(end, size)`. The lengths are checked: obstore hands out a short body without an error."""
     store = located.store
-    wire = store if isinstance(store, Wire) else located.wire if end - start <= SHORT else None
+    wire = store if isinstance(store, Wire) else located.wire
     if wire is not None:
         return wire.range(located.href, start, end, headers=located.headers)
     assert not isinstance(store, Wire)
     answer = obs.get(store, located.key, options={"range": (start, end)})
-    data = answer.bytes().to_bytes()
+    body = answer.bytes()
+    data = memoryview(body) if end - start > LARGE else body.to_bytes()
     meta, got = answer.meta, answer.range  # each access builds them anew
     size = meta["size"]
     if got != (start, min(end, size)) or len(data) != got[1] - got[0]:

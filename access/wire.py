@@ -32,6 +32,8 @@ MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DRAINED = 1 << 16
 """Bytes of an answer that nobody wants, read to keep its connection."""
+_LARGE = 1 << 16
+"""Bytes of a body that are worth a place of their own."""
 _IDLE = 256
 """Connections that wait for the next request, per origin."""
 _STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -47,7 +49,8 @@ Dial = Callable[[SplitResult], socket.socket]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    data: bytes
+    data: bytes | memoryview
+    """The latter where there are many."""
     size: int
     """Bytes of the whole object."""
     etag: str | None
@@ -247,13 +250,14 @@ class _Answer:
         if self.status not in (200, 206):
             raise StatusError(self.status, retry_after_seconds(self.header("Retry-After")))
 
-    def _read(self, expected: int) -> bytes:
+    def _read(self, expected: int) -> bytes | memoryview:
         """The body, which is to have this length, and not a byte more. Raises `IncompleteRead` where the connection breaks off."""
-        data = self._reply.read(expected + 1)
+        large = expected > _LARGE and self._reply.plain
+        data = self._reply.read_large(expected) if large else self._reply.read(expected + 1)
         if len(data) > expected:
             raise RangesIgnored(f"the server sends more than the {expected} bytes that were asked for")
         if len(data) < expected:
-            raise IncompleteRead(data, expected - len(data))
+            raise IncompleteRead(b"", expected - len(data))
         return data
 
 

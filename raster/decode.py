@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import imagecodecs
 import numpy as np
@@ -23,10 +24,25 @@ from rasterloom.raster.header import Header, Level
 from rasterloom.raster.tiles import Tile, Window
 
 Pixels = NDArray[Any]
-Decode = Callable[[Tile, bytes | memoryview], Pixels]
-"""Tile and its bytes -> pixels of `tile.window`, shape (height, width, samples); samples is 1 for planar-separate files."""
+
+
+class Decode(Protocol):
+    """Tile and its bytes -> pixels of `tile.window`, shape (height, width, samples); samples is 1 for planar-separate files.
+
+    `rows`: so many rows from the top are wanted; the others may be left out.
+    """
+
+    def __call__(self, tile: Tile, data: bytes | memoryview, rows: int | None = None) -> Pixels: ...
+
+
+Unpack = Callable[[bytes | memoryview], Pixels]
+"""Bytes -> array of shape (rows, columns, samples)."""
 
 _JPEG = (6, 7, 34892)
+_DEFLATE = (8, 32946)
+_FEW, _STEPS = 0.4, 16
+"""Up to this share of the rows of a deflated tile zlib is asked for them alone: it takes twice as long per row as libdeflate, which can
+only do the whole tile, and whose check of the whole is left out then. In steps of a 16th of the tile, so that there are few decoders."""
 _FLOAT_PREDICTOR = 3
 _IMAGE_CODECS = frozenset({6, 7, 22610, 33003, 33004, 33005, 33007, 34712, 34887, 34892, 34933, 34934, 48124, 50001, 50002, 52546})
 """Compressions that hold whole images: predictors do not apply to them."""
@@ -67,16 +83,17 @@ def decoder(header: Header, level: Level) -> Decode:
     """
     samples = 1 if header.planar_configuration == 2 else header.samples_per_pixel
     fill, dtype = fill_value(header), numpy_dtype(header)
+    signatures: dict[tuple[int, int], _Signature] = {}
 
-    def decode(tile: Tile, data: bytes | memoryview) -> Pixels:
-        window = tile.window
+    def decode(tile: Tile, data: bytes | memoryview, rows: int | None = None) -> Pixels:
+        size = height, width = tile.window.height, tile.window.width
         if tile.byte_count == 0:
-            return np.full((window.height, window.width, samples), fill, dtype)
+            return np.full((height, width, samples), fill, dtype)
         if len(data) != tile.byte_count:
             raise Unreadable(f"tile {tile.row}, {tile.col} has {len(data)} bytes, not {tile.byte_count}", reason="tile")
-        signature = _signature(header, level, window)
-        pixels = _decoded(signature, data, f"tile {tile.row}, {tile.col}")
-        return pixels[: window.height, : window.width].astype(dtype, copy=False)
+        signature = signatures.get(size) or signatures.setdefault(size, _signature(header, level, tile.window))
+        pixels = _decoded(signature, data, rows or height, f"tile {tile.row}, {tile.col}")
+        return pixels[:height, :width].astype(dtype, copy=False)
 
     return decode
 
@@ -88,14 +105,6 @@ def fill_value(header: Header) -> int | float:
         return nodata
     info = np.iinfo(dtype)
     return min(max(int(nodata), int(info.min)), int(info.max))
-
-
-def paste(target: Pixels, window: Window, tile: Tile, pixels: Pixels) -> None:
-    """Copy the pixels of `tile` (shape (height, width) of `tile.window`) to their place in `target`, which shows `window`."""
-    part = tile.window.clipped(window)
-    rows, cols = part.row - window.row, part.col - window.col
-    top, left = part.row - tile.window.row, part.col - tile.window.col
-    target[rows : rows + part.height, cols : cols + part.width] = pixels[top : top + part.height, left : left + part.width]
 
 
 def _signature(header: Header, level: Level, window: Window) -> _Signature:
@@ -119,12 +128,15 @@ def _signature(header: Header, level: Level, window: Window) -> _Signature:
     )
 
 
-def _decoded(signature: _Signature, data: bytes | memoryview, what: str) -> Pixels:
+def _decoded(signature: _Signature, data: bytes | memoryview, rows: int, what: str) -> Pixels:
     if signature.compression in _JPEG:
-        _check_jpeg_size(bytes(data), signature, what)
+        _check_jpeg_size(data, signature, what)
     try:
-        pixels = _decode_of(signature)(bytes(data))
-    except (ValueError, RuntimeError, TypeError, IndexError, struct.error) as error:
+        few = _few_rows(signature, rows)
+        if few:
+            signature, data = few, _inflated(few, data)
+        pixels = _decode_of(signature)(data)
+    except (ValueError, RuntimeError, TypeError, IndexError, struct.error, zlib.error) as error:
         # imagecodecs' own errors are RuntimeErrors, tifffile's are ValueErrors.
         raise Unreadable(f"{what} cannot be decoded (compression {signature.compression}): {error}", reason="tile") from error
     if pixels.shape[0] < signature.rows or pixels.shape[1] < signature.cols or pixels.shape[2] != signature.samples:
@@ -132,16 +144,32 @@ def _decoded(signature: _Signature, data: bytes | memoryview, what: str) -> Pixe
     return pixels
 
 
+def _few_rows(signature: _Signature, rows: int) -> _Signature | None:
+    """A tile of the first rows alone, with nothing left of its compression but the predictor; None where that is no gain."""
+    if signature.compression not in _DEFLATE or rows > _FEW * signature.height:
+        return None
+    step = -(-signature.height // _STEPS)
+    rows = min(-(-rows // step) * step, signature.height)
+    return replace(signature, height=rows, rows=min(rows, signature.rows), compression=1)
+
+
+def _inflated(signature: _Signature, data: bytes | memoryview) -> bytes:
+    count = (signature.width * signature.samples * signature.bits + 7) // 8 * signature.height
+    found = zlib.decompressobj().decompress(data, count)
+    if len(found) < count:
+        raise ValueError(f"{len(found)} bytes were inflated, not {count}")
+    return found
+
+
 @lru_cache(maxsize=1024)
-def _decode_of(signature: _Signature) -> Callable[[bytes], Pixels]:
-    """Bytes -> array of shape (rows, columns, samples)."""
+def _decode_of(signature: _Signature) -> Unpack:
     if signature.predictor == _FLOAT_PREDICTOR and signature.bits in (32, 64):
         return _float_decode(signature)
     page = tifffile.TiffFile(io.BytesIO(_one_tile_tiff(signature))).pages.first
-    decode = page.decode
+    decode: Any = page.decode
     tables = {"jpegtables": signature.jpeg_tables} if signature.jpeg_tables else {}
 
-    def run(data: bytes) -> Pixels:
+    def run(data: bytes | memoryview) -> Pixels:
         pixels = decode(data, 0, _fullsize=True, **tables)[0]
         if pixels is None:
             raise ValueError("nothing was decoded")
@@ -150,10 +178,11 @@ def _decode_of(signature: _Signature) -> Callable[[bytes], Pixels]:
     return run
 
 
-def _float_decode(signature: _Signature) -> Callable[[bytes], Pixels]:
+def _float_decode(signature: _Signature) -> Unpack:
     """Predictor 3: bytes of a row are split by significance, most significant first in both byte orders, then differenced.
 
-    imagecodecs' byte-wise `delta_decode` and numpy shifts take a third of the time of its `floatpred_decode`.
+    imagecodecs' byte-wise `delta_decode` and numpy shifts, none of which makes an array of its own, take a fifth of the time of its
+    `floatpred_decode`.
     """
     size = signature.bits // 8
     plain = _Signature(
@@ -176,18 +205,19 @@ def _float_decode(signature: _Signature) -> Callable[[bytes], Pixels]:
     unpack = _decode_of(plain)
     kind = np.dtype(f"u{size}")
 
-    def run(data: bytes) -> Pixels:
+    def run(data: bytes | memoryview) -> Pixels:
         stored = unpack(data)
         planes = np.asarray(imagecodecs.delta_decode(stored, axis=-2)).reshape(stored.shape[0], size, -1)
         values = planes[:, 0].astype(kind)
         for plane in range(1, size):
-            values = (values << kind.type(8)) | planes[:, plane]
+            values <<= kind.type(8)
+            np.bitwise_or(values, planes[:, plane], out=values)
         return values.view(f"f{size}").reshape(stored.shape[0], -1, signature.samples)
 
     return run
 
 
-def _check_jpeg_size(data: bytes, signature: _Signature, what: str) -> None:
+def _check_jpeg_size(data: bytes | memoryview, signature: _Signature, what: str) -> None:
     """A JPEG says its own size, and its decoder believes it: refuse one that is larger than the block before it is allocated."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:

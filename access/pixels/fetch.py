@@ -7,11 +7,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
+from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.plan import identity_of
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.stores import Stores
 from rasterloom.access.transfer import Part, Transfer
 from rasterloom.access.translate import FOREIGN, error_of
+from rasterloom.access.values import Traffic
 from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Header
 from rasterloom.raster.tiff import Buffer, NeedMore, read_header
@@ -28,10 +30,13 @@ _REINDEX = "build the collection again: `rasterloom run NAME --force` reads all 
 class Files:
     """Ranges of the files of one source. Thread-safe. `sleep` is what waits are made of."""
 
-    def __init__(self, stores: Stores, effort: Effort, headers: HeaderCache, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self, stores: Stores, effort: Effort, headers: HeaderCache, meter: Meter, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
         self._stores = stores
         self._effort = effort
         self._headers = headers
+        self._meter = meter
         self._sleep = sleep
 
     def range(self, file: BandFile, start: int, end: int) -> memoryview:
@@ -51,10 +56,14 @@ class Files:
         return Transfer(located, self._stores.gate(located.host), effort=self._effort, sleep=self._sleep)
 
     def _part(self, transfer: Transfer, file: BandFile, start: int, end: int) -> Part:
+        asked = transfer.requests
         try:
             part = transfer.range(start, end)
         except FOREIGN as error:
             raise error_of(f"read {file.href}", error) from error
+        finally:
+            self._meter.add(Traffic(requests=transfer.requests - asked))
+        self._meter.add(Traffic(bytes=len(part.data)))
         _check_same(file, part)
         if len(part.data) != min(end, part.size) - start:
             raise Unreadable(f"{file.href} gave {len(part.data)} bytes of {end - start}", reason="truncated", remedy="fetch the file again")
@@ -63,13 +72,13 @@ class Files:
     def _read_header(self, file: BandFile) -> Header:
         transfer = self._transfer(file)
         part = self._part(transfer, file, 0, _FIRST + _table_bytes(file.header))
-        buffer = Buffer(part.data, part.size)
+        buffer = Buffer(bytes(part.data), part.size)
         for _ in range(_MOST_PARTS):
             try:
                 return read_header(buffer)
             except NeedMore as more:
                 end = min(more.end, part.size)
-                buffer.add(more.start, self._part(transfer, file, more.start, end).data)
+                buffer.add(more.start, bytes(self._part(transfer, file, more.start, end).data))
         raise Unreadable(f"the header of {file.href} lies in more than {_MOST_PARTS} pieces", reason="scattered-header")
 
 

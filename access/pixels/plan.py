@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from rasterloom.access.pixels.values import Answer, BandFile, Pixels, WindowRead
 from rasterloom.errors import RasterloomError, Unreadable
-from rasterloom.raster.decode import Decode, decoder, numpy_dtype, paste
+from rasterloom.raster.decode import Decode, decoder, numpy_dtype
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.overviews import level_of, mask_of
 from rasterloom.raster.tiles import Tile, Window, level_tiles, tiles_of, whole
-from rasterloom.raster.validity import alpha_of, is_exact, mask_header, valid_of
+from rasterloom.raster.validity import alpha_of, is_exact, mark_valid, mask_header
 
 
 class Into(Enum):
@@ -38,7 +38,7 @@ class Use(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What blocks are equal in but their place."""
+    """What blocks of a level are equal in but their place."""
 
     image: str
     """`image` or `mask`."""
@@ -52,10 +52,13 @@ class Block:
 
     tile: Tile
     decode: Decode
-    kind: Kind
+    place: Hashable
+    """Unique in its level."""
     samples: int
     raw: int
     """Bytes that it is decoded to."""
+    rows: int = 0
+    """That anybody wants, from the top."""
     covered: bool = True
     """Whether every read takes all of its window."""
     uses: list[Use] = field(default_factory=list[Use])
@@ -76,20 +79,20 @@ class Block:
         return not self.covered or len({use.sample for use in self.uses}) < self.samples
 
     @property
-    def place(self) -> Hashable:
-        """Unique in its level."""
-        return self.kind, self.tile.row, self.tile.col
-
-    @property
     def wanted(self) -> bool:
         """Whether a read is left that has not failed."""
         return any(use.slot.error is None for use in self.uses)
+
+    def include(self, window: Window) -> None:
+        own = self.tile.window
+        self.rows = max(self.rows, min(window.row + window.height, own.row + own.height) - own.row)
+        self.covered = self.covered and own.clipped(window) == own
 
 
 class Slot:
     """One read under way: its arrays, and the tiles that are still to come."""
 
-    __slots__ = ("_data", "_left", "_lock", "_valid", "bytes", "error", "header", "index", "read")
+    __slots__ = ("_data", "_left", "_lock", "_nodata", "_valid", "bytes", "error", "header", "index", "read")
 
     def __init__(self, index: int, read: WindowRead) -> None:
         self.index = index
@@ -101,6 +104,7 @@ class Slot:
         self._left = 0
         self._data: NDArray[Any] | None = None
         self._valid: NDArray[np.bool_] | None = None
+        self._nodata: float | None = None
 
     @property
     def needs_header(self) -> bool:
@@ -108,21 +112,30 @@ class Slot:
         header = self.header
         return not level_of(header, self.read.level).stored or not is_exact(header) or _is_partial_alpha(header, self.read.file.band_index)
 
-    def expect(self) -> None:
-        """One more tile to come."""
-        self._left += 1
-
-    def begin(self, *, masked: bool) -> None:
-        window = self.read.window
+    def begin(self, blocks: int, *, masked: bool) -> None:
+        """Make room for the pixels of so many tiles. `masked`: some of them say what is valid."""
+        window, nodata = self.read.window, self.header.nodata
         shape = (window.height, window.width)
+        self._left = blocks
+        self._nodata = None if masked else nodata
         self._data = np.empty(shape, numpy_dtype(self.header))
-        self._valid = np.empty(shape, bool) if masked else None
+        self._valid = np.ones(shape, bool) if nodata is None and not masked else np.empty(shape, bool)
 
     def take(self, tile: Tile, pixels: NDArray[Any], into: Into) -> None:
-        """Tiles do not overlap, so that any thread may do this."""
-        target = self._data if into is Into.DATA else self._valid
-        assert target is not None
-        paste(target, self.read.window, tile, pixels)
+        """`pixels` of one sample, from the first row of the tile. Tiles do not overlap, so that any thread may do this."""
+        window, data, valid = self.read.window, self._data, self._valid
+        assert data is not None
+        assert valid is not None
+        part = tile.window.clipped(window)
+        top, left = part.row - tile.window.row, part.col - tile.window.col
+        row, col = part.row - window.row, part.col - window.col
+        place = slice(row, row + part.height), slice(col, col + part.width)
+        source = pixels[top : top + part.height, left : left + part.width]
+        if into is Into.VALID:
+            valid[place] = source
+        else:
+            data[place] = source
+            mark_valid(source, self._nodata, valid[place])  # now, while the tile is near
 
     def finished(self) -> bool:
         """Called once for each tile; True for the last one."""
@@ -132,9 +145,9 @@ class Slot:
 
     def answer(self) -> Answer:
         data, valid = self._data, self._valid
-        if self.error is not None or data is None:
+        if self.error is not None or data is None or valid is None:
             return Answer(index=self.index, read=self.error or Unreadable("nothing was read", reason="window"))
-        return Answer(index=self.index, read=Pixels(data=data, valid=valid_of(data, self.header.nodata) if valid is None else valid))
+        return Answer(index=self.index, read=Pixels(data=data, valid=valid))
 
 
 def bytes_of(read: WindowRead) -> int:
@@ -147,16 +160,8 @@ def identity_of(file: BandFile) -> Hashable:
     return file.href, file.header.etag, file.header.size
 
 
-def plan(slots: Sequence[Slot]) -> list[Block]:
-    """The tiles of slots that read the same level of the same file. The slots were checked, and have the header that they need."""
-    blocks: dict[Hashable, Block] = {}
-    for slot in slots:
-        slot.begin(masked=_add(blocks, slot))
-    return list(blocks.values())
-
-
 def check(read: WindowRead) -> None:
-    """Raises `Unreadable` (`overview`, `window`) for what no file of this header can give."""
+    """Raises `Unreadable` (`overview`, `window`, `band-index`) for what no file of this header can give."""
     level = level_of(read.file.header, read.level)
     if read.window.empty or read.window.clipped(whole(level)) != read.window:
         message = f"{read.window} is not inside of the {level.width} x {level.height} pixels of level {read.level}"
@@ -164,45 +169,70 @@ def check(read: WindowRead) -> None:
     read.file.header.band_tiles(read.file.band_index, read.file.header.full)
 
 
-def _add(blocks: dict[Hashable, Block], slot: Slot) -> bool:
-    """Whether validity comes from tiles too."""
-    header, read = slot.header, slot.read
-    level, mask = level_of(header, read.level), mask_of(header, read.level)
-    alpha = alpha_of(header, read.file.band_index) if mask is None and header.nodata is None else None
-    _want(blocks, slot, level, read.file.band_index, Into.DATA)
-    if mask is not None:
-        _want_mask(blocks, slot, mask)
-    elif alpha is not None:
-        _want(blocks, slot, level, alpha, Into.VALID)
-    return mask is not None or alpha is not None
+def plan(slots: Sequence[Slot]) -> list[Block]:
+    """The tiles of slots that read the same level of the same file. The slots were checked, and have the header that they need."""
+    planner = _Planner()
+    for slot in slots:
+        planner.add(slot)
+    return list(planner.blocks.values())
 
 
-def _want(blocks: dict[Hashable, Block], slot: Slot, level: Level, band: int, into: Into) -> None:
-    header = slot.header
-    planar = header.planar_configuration == 2
-    kind = Kind("image", band if planar else -1)
-    samples = 1 if planar else header.samples_per_pixel
-    raw = level.tile_width * level.tile_height * samples * numpy_dtype(header).itemsize
-    decode = decoder(header, level)
-    for tile in tiles_of(header, band, level, slot.read.window):
-        _use(blocks, Block(tile, decode, kind, samples, raw), Use(slot, 0 if planar else band, into))
+class _Planner:
+    def __init__(self) -> None:
+        self.blocks: dict[Hashable, Block] = {}
+        self._windows: dict[tuple[Kind, Window], list[Block]] = {}
+        """What was planned before: bands of one file ask for the same windows."""
 
+    def add(self, slot: Slot) -> None:
+        header, read = slot.header, slot.read
+        band, level, mask = read.file.band_index, level_of(header, read.level), mask_of(header, read.level)
+        alpha = alpha_of(header, band) if mask is None and header.nodata is None else None
+        blocks = self._use(slot, self._image(header, level, band, read.window), self._sample(header, band), Into.DATA)
+        if mask is not None:
+            blocks += self._use(slot, self._mask(header, mask, read.window), 0, Into.VALID)
+        elif alpha is not None:
+            blocks += self._use(slot, self._image(header, level, alpha, read.window), self._sample(header, alpha), Into.VALID)
+        slot.begin(blocks, masked=mask is not None or alpha is not None)
 
-def _want_mask(blocks: dict[Hashable, Block], slot: Slot, mask: Level) -> None:
-    decode, raw = decoder(mask_header(slot.header), mask), mask.tile_width * mask.tile_height
-    for tile in level_tiles(mask, (mask.tile_offsets, mask.tile_byte_counts), slot.read.window):
-        _use(blocks, Block(tile, decode, Kind("mask", -1), 1, raw), Use(slot, 0, Into.VALID))
+    @staticmethod
+    def _sample(header: Header, band: int) -> int:
+        return 0 if header.planar_configuration == 2 else band
 
+    @staticmethod
+    def _use(slot: Slot, blocks: list[Block], sample: int, into: Into) -> int:
+        use = Use(slot, sample, into)
+        for block in blocks:
+            block.uses.append(use)
+        return len(blocks)
 
-def _use(blocks: dict[Hashable, Block], made: Block, use: Use) -> None:
-    block = blocks.setdefault(made.place, made)
-    block.covered = block.covered and _covers(use.slot.read.window, block.tile.window)
-    block.uses.append(use)
-    use.slot.expect()
+    def _image(self, header: Header, level: Level, band: int, window: Window) -> list[Block]:
+        planar = header.planar_configuration == 2
+        kind = Kind("image", band if planar else -1)
+        found = self._windows.get((kind, window))
+        if found is None:
+            samples = 1 if planar else header.samples_per_pixel
+            raw = level.tile_width * level.tile_height * samples * numpy_dtype(header).itemsize
+            made = self._made(kind, tiles_of(header, band, level, window), decoder(header, level), (samples, raw))
+            found = self._windows[kind, window] = [self._shared(block, window) for block in made]
+        return found
 
+    def _mask(self, header: Header, mask: Level, window: Window) -> list[Block]:
+        kind = Kind("mask", -1)
+        found = self._windows.get((kind, window))
+        if found is None:
+            tiles = level_tiles(mask, (mask.tile_offsets, mask.tile_byte_counts), window)
+            made = self._made(kind, tiles, decoder(mask_header(header), mask), (1, mask.tile_width * mask.tile_height))
+            found = self._windows[kind, window] = [self._shared(block, window) for block in made]
+        return found
 
-def _covers(window: Window, part: Window) -> bool:
-    return part.clipped(window) == part
+    @staticmethod
+    def _made(kind: Kind, tiles: list[Tile], decode: Decode, size: tuple[int, int]) -> Iterator[Block]:
+        return (Block(tile, decode, (kind, tile.row, tile.col), *size) for tile in tiles)
+
+    def _shared(self, made: Block, window: Window) -> Block:
+        block = self.blocks.setdefault(made.place, made)
+        block.include(window)
+        return block
 
 
 def _is_partial_alpha(header: Header, band: int) -> bool:

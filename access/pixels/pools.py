@@ -150,7 +150,7 @@ class Pools:
                 self._count(group, block)
                 continue
             try:
-                pixels = block.decode(block.tile, fetched.span.bytes_of(block, fetched.data))
+                pixels = block.decode(block.tile, fetched.span.bytes_of(block, fetched.data), block.rows)
             except RasterloomError as error:
                 self._fail(group, block, error)
                 continue

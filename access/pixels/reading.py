@@ -12,6 +12,7 @@ from collections.abc import Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from rasterloom.access.pixels.fetch import Files, HeaderCache
+from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.plan import Block, Slot, bytes_of, check, identity_of, plan
 from rasterloom.access.pixels.pools import Crash, Done, Event, Freed, Group, Pools, Ready
 from rasterloom.access.pixels.tilecache import CACHED, TileCache
@@ -44,11 +45,12 @@ class Limits:
 class Reading:
     """See above. Used once, by one thread."""
 
-    def __init__(self, stores: Stores, effort: Effort, limits: Limits, tiles: TileCache, headers: HeaderCache) -> None:
+    def __init__(self, stores: Stores, effort: Effort, limits: Limits, tiles: TileCache, headers: HeaderCache, meter: Meter) -> None:
         self._limits = limits
         self._tiles = tiles
         self._stop = threading.Event()
-        self._pools = Pools(Files(stores, effort, headers, self._sleep), tiles, width=max(1, min(effort.max_concurrent, WIDEST)))
+        files = Files(stores, effort, headers, meter, self._sleep)
+        self._pools = Pools(files, tiles, width=max(1, min(effort.max_concurrent, WIDEST)))
         self._waiting: OrderedDict[Hashable, deque[tuple[int, WindowRead]]] = OrderedDict()
         self._looked_at = 0
         self._under_way: set[Hashable] = set()
@@ -121,7 +123,7 @@ class Reading:
         here: list[Block] = []
         missing: list[Block] = []
         for block in plan(group.slots):
-            block.pixels = self._tiles.get((group.key, block.place))
+            block.pixels = self._tiles.get((group.key, block.place), block.rows)
             (missing if block.byte_count and block.pixels is None else here).append(block)
         self._pools.place(group, here)
         self._spans.extend((group, span) for span in spans_of(missing))

@@ -22,11 +22,13 @@ class TileCache:
         self._tiles: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
         self.bytes = 0
 
-    def get(self, key: Hashable) -> NDArray[Any] | None:
+    def get(self, key: Hashable, rows: int) -> NDArray[Any] | None:
+        """The tile, if so many of its rows were decoded."""
         with self._lock:
             found = self._tiles.get(key)
-            if found is not None:
-                self._tiles.move_to_end(key)
+            if found is None or len(found) < rows:
+                return None
+            self._tiles.move_to_end(key)
             return found
 
     def put(self, key: Hashable, pixels: NDArray[Any]) -> None:

@@ -97,10 +97,10 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     def counting(header: Any, level: Any) -> Any:
         inner = decoder(header, level)
 
-        def decode(tile: Any, data: Any) -> Any:
+        def decode(tile: Any, data: Any, rows: int | None = None) -> Any:
             if tile.byte_count:
                 seen.append((tile.row, tile.col))
-            return inner(tile, data)
+            return inner(tile, data, rows)
 
         return decode
 
