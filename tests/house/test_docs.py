@@ -160,3 +160,19 @@ def test_the_page_on_pixels_can_be_followed(tmp_path: Path, provider_again: Call
     desk.shell(demo)
     provider_again(serve)
     assert "record_id" in desk.python("\n".join(blocks(page, "python")))
+
+
+@pytest.mark.slow
+def test_the_page_on_points_and_zones_can_be_followed(tmp_path: Path, provider_again: Callable[[str], None]) -> None:
+    desk = Desk(tmp_path)
+    page = ROOT / "docs" / "how-to" / "points-and-zones.md"
+    [prepare, run], [spec] = blocks(page, "bash"), blocks(page, "yaml")
+    demo, serve = prepare.splitlines()
+    desk.shell(demo)
+    provider_again(serve)
+    sampled, series, statistics = blocks(page, "python")
+    assert "meadow" in desk.python(sampled)
+    (tmp_path / "coast-series.yaml").write_text(spec, "utf-8")
+    desk.shell(run)
+    assert "ndvi" in desk.python(series)
+    assert "p90" in desk.python(statistics)
