@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from rasterloom.access.copies import copied_headers
 from rasterloom.access.files import Workspace
 from rasterloom.access.headercache import Found, find_headers, header_key, write_pack
 from rasterloom.access.headers import fetch_headers
+from rasterloom.access.hosts import host_of
 from rasterloom.access.job import Job
 from rasterloom.access.parentrows import rows_of_parent
 from rasterloom.access.records import HeaderRows, concatenated, header_rows, joined
@@ -133,14 +135,30 @@ def _column(table: pa.Table, band: str) -> Known:
     return Known(places=tuple((row, band) for row in there), rows=rows)
 
 
+Turn = Callable[[Collection[str]], AbstractContextManager[None]]
+"""Entered with the hosts and buckets that are asked, around all of their requests: others may have to wait for the same."""
+
+
+def at_once(hosts: Collection[str]) -> AbstractContextManager[None]:  # noqa: ARG001
+    """Nobody else has to wait."""
+    return nullcontext()
+
+
 def fetched(
-    workspace: Workspace, scenes: Sequence[Scene], left: Places, job: Job, first_range: Mapping[str, int], secrets: Secrets
+    workspace: Workspace,
+    scenes: Sequence[Scene],
+    left: Places,
+    job: Job,
+    first_range: Mapping[str, int],
+    secrets: Secrets,
+    turn: Turn = at_once,
 ) -> Fetched:
     """Ask for the header of every asset that is left, and remember it for all collections of the workspace."""
     if not left:  # then no credentials are needed either
         return Fetched(known=Known(places=(), rows=concatenated([])), failures={}, traffic=Traffic(), first_range={})
     stores = shared_stores(job.effort.auth, effort=job.effort, secrets=secrets, source=job.plan.question.source.address)
-    got = fetch_headers(list(left.values()), stores, effort=job.effort, first_range=first_range)
+    with turn({host_of(asset.href) for asset in left.values()} - {""}):
+        got = fetch_headers(list(left.values()), stores, effort=job.effort, first_range=first_range)
     results = {place: _result(scenes[place[0]], left[place], result) for place, result in zip(left, got.results, strict=True)}
     headers = {place: result for place, result in results.items() if isinstance(result, Header)}
     rows = header_rows(list(headers.values()), [left[place].band_index for place in headers])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rasterloom.access.batches import fetched, missing_hrefs, records_of, remembered
+from rasterloom.access.batches import Turn, at_once, fetched, missing_hrefs, records_of, remembered
 from rasterloom.access.decide import Decision, ShardState, decide
 from rasterloom.access.job import Job
 from rasterloom.access.publish import publish
@@ -94,7 +94,12 @@ def _staged(workspace: Workspace, job: Job, items: ItemsRef) -> BatchRef | None:
 
 
 def index_batch(
-    job: Job, items: ItemsRef, *, first_range: Mapping[str, int] | None = None, secrets: Secrets = environment_secrets
+    job: Job,
+    items: ItemsRef,
+    *,
+    first_range: Mapping[str, int] | None = None,
+    secrets: Secrets = environment_secrets,
+    turn: Turn = at_once,
 ) -> BatchRef:
     """Read the headers of one batch and stage its records. What an earlier run read is not asked again, only what it may now get."""
     workspace = open_workspace(job.workspace)
@@ -103,7 +108,7 @@ def index_batch(
         return staged
     scenes = read_items(workspace, items)
     known = remembered(workspace, job, scenes, items)
-    found = fetched(workspace, scenes, known.left, job, first_range or {}, secrets)
+    found = fetched(workspace, scenes, known.left, job, first_range or {}, secrets, turn)
     parts = (*known.known, found.known)
     table = records_of(scenes, parts, [band.code for band in job.plan.question.bands])
     draft = BatchRef(

@@ -218,6 +218,13 @@ class Gates:
             gate.turns.keep_to(limit)
 
 
+def host_of(href: str) -> str:
+    """The host and port of an href, or `s3://bucket`, as limits name it; empty for a file."""
+    parts = urlsplit(href)
+    host = parts.netloc.rpartition("@")[2].lower()
+    return host if parts.scheme.lower() in ("http", "https", "") else f"{parts.scheme.lower()}://{host}" if host else ""
+
+
 PROCESS_GATES = Gates()
 """A pause that a host asks for holds for every task of the process, whichever objects it made: the one shared state of this room."""
 

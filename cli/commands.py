@@ -6,11 +6,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rasterloom.cli import arguments
+
 Arguments = Callable[[ArgumentParser], None]
-
-
-def _none(_: ArgumentParser) -> None:
-    """The command takes what every command takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,158 +19,8 @@ class Command:
     summary: str
     usage: str = ""
     """The arguments as the overview shows them."""
-    arguments: Arguments = _none
+    arguments: Arguments = arguments.nothing
     examples: tuple[str, ...] = ()
-
-
-def _specs(parser: ArgumentParser) -> None:
-    parser.add_argument("specs", metavar="SPEC", nargs="+", help="spec file (YAML); it may hold several documents")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="replace a value of every spec, e.g. build.retries=5",
-    )
-
-
-def _plan(parser: ArgumentParser) -> None:
-    _specs(parser)
-    parser.add_argument(
-        "--search",
-        action="store_true",
-        help="make the searches too: tell new, changed and gone scenes, and the exact number of requests; writes nothing",
-    )
-
-
-def _validate(parser: ArgumentParser) -> None:
-    parser.add_argument("specs", metavar="SPEC", nargs="+", help="spec file (YAML); it may hold several documents")
-    parser.add_argument(
-        "--online",
-        action="store_true",
-        help="also try, in seconds, what a run needs: endpoint, collection, one item, its assets, one header, credentials, workspace",
-    )
-
-
-def _run(parser: ArgumentParser) -> None:
-    _specs(parser)
-    parser.add_argument("--force", action="store_true", help="search and read everything again, whatever is remembered")
-
-
-def _init(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "path", metavar="PATH", nargs="?", default="", help="file to write (default: NAME.yaml); never overwritten; - is stdout"
-    )
-    parser.add_argument("--dataset", metavar="ID", default="", help="catalog entry to start from (default: earthsearch/sentinel-2-l2a)")
-    parser.add_argument(
-        "--from-item", metavar="URL|FILE", default="", help="STAC item to start from: its source, bands, place and time become the spec"
-    )
-    parser.add_argument("--name", default="", help="name of the collection (default: from the dataset or the item)")
-
-
-def _collection(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "collection", metavar="NAME|URI", help="collection of the workspace, or path (with a slash, as ./sf-bay) or URI of one"
-    )
-    parser.add_argument("--snapshot", metavar="NUMBER", type=int, help="an older snapshot (default: the newest)")
-
-
-def _info(parser: ArgumentParser) -> None:
-    _collection(parser)
-    parser.add_argument("--path", action="store_true", help="print the directory of the files alone, for other Parquet readers")
-    parser.add_argument(
-        "--html",
-        metavar="FILE",
-        nargs="?",
-        const="",
-        help="the report as a page: written to FILE, else the one beside the snapshot, opened in a browser from a terminal",
-    )
-
-
-def _name(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="collection of the workspace")
-
-
-def _failures(parser: ArgumentParser) -> None:
-    _name(parser)
-    parser.add_argument("--retry", action="store_true", help="ask for just these once more, whatever was wrong, and commit what comes")
-
-
-def _rollback(parser: ArgumentParser) -> None:
-    _name(parser)
-    parser.add_argument("snapshot", metavar="SNAPSHOT", type=int, help="number, as `rasterloom snapshots` shows it")
-
-
-def _verify(parser: ArgumentParser) -> None:
-    _name(parser)
-    parser.add_argument("--repair", action="store_true", help="write hint and link anew; data and commits are never changed")
-
-
-def _gc(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="collection of the workspace")
-    parser.add_argument("--all", action="store_true", help="every collection, and what the workspace remembers beyond its bound")
-    parser.add_argument("--dry-run", action="store_true", help="tell what would be taken, and take nothing")
-    parser.add_argument(
-        "--grace", metavar="HOURS", type=float, default=24.0, help="how long a version is left to those who read it (default: %(default)g)"
-    )
-
-
-def _export(parser: ArgumentParser) -> None:
-    _collection(parser)
-    parser.add_argument("to", metavar="TO", help="directory or object-store prefix to write to")
-    parser.add_argument(
-        "--format",
-        choices=("collection", "stac-geoparquet"),
-        default="collection",
-        help="a plain collection, or STAC items without the headers (default: collection)",
-    )
-
-
-def _read(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "collection", metavar="NAME|URI", help="collection of the workspace, or path (with a slash, as ./sf-bay) or URI of one"
-    )
-    parser.add_argument("read", metavar="READ", help="name of a read of its spec, or a new one that the options describe")
-    parser.add_argument("--kind", metavar="KIND", default="", help="stack, composite, zonal, points or chips")
-    parser.add_argument("--bands", metavar="B04,B08", default="", help="bands to read")
-    parser.add_argument("--area", metavar="W,S,E,N|FILE", default="", help="box in degrees, or a GeoJSON or GeoParquet file")
-    parser.add_argument("--output", metavar="TO", default="", help="directory or prefix that is kept equal to the newest output")
-    parser.add_argument(
-        "--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help="any key of the read, e.g. --set resolution=20"
-    )
-    parser.add_argument("--name", default="", help="of a collection outside of the workspace: what its outputs are kept under")
-    parser.add_argument("--force", action="store_true", help="read every scene again, and commit a new output")
-
-
-def _delete(parser: ArgumentParser) -> None:
-    _name(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-
-
-def _datasets(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "action", metavar="list|info", nargs="?", choices=("list", "info"), default="list", help="all entries, or one (default: list)"
-    )
-    parser.add_argument("id", metavar="ID", nargs="?", default="", help="entry to show, e.g. pc/sentinel-2-l2a")
-
-
-def _deploy(parser: ArgumentParser) -> None:
-    _specs(parser)
-    parser.add_argument(
-        "--work-pool", metavar="NAME", default="local", help="work pool whose workers run the builds (default: %(default)s)"
-    )
-    parser.add_argument("--prune", action="store_true", help="remove what was deployed of this folder before and is no longer in it")
-    parser.add_argument("--label", metavar="TEXT", default="", help="which deployments belong together (default: the name of the folder)")
-    parser.add_argument("--dry-run", action="store_true", help="tell what would be created, changed and removed, and do nothing")
-    parser.add_argument("--output", metavar="FILE", default="", help="write Prefect's own prefect.yaml in place of registering")
-
-
-def _demo(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", metavar="DIR", default="rasterloom-demo", help="directory for everything that it makes (default: ./%(default)s)"
-    )
-    parser.add_argument("--serve", action="store_true", help="start the server of an earlier demo again, until Ctrl-C")
 
 
 GROUPS: dict[str, tuple[Command, ...]] = {
@@ -182,7 +30,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.specs:init",
             summary="write a spec to start from",
             usage="[PATH] [--dataset ID | --from-item URL|FILE]",
-            arguments=_init,
+            arguments=arguments.init,
             examples=(
                 "rasterloom init",
                 "rasterloom init madrid.yaml --dataset pc/sentinel-2-l2a",
@@ -194,7 +42,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.specs:validate",
             summary="check specs, all errors at once, and what they need",
             usage="SPEC... [--online]",
-            arguments=_validate,
+            arguments=arguments.validate,
             examples=("rasterloom validate specs/*.yaml", "rasterloom validate sf-bay.yaml --online"),
         ),
         Command(
@@ -202,7 +50,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.plan:plan",
             summary="what a run would do and why; writes nothing",
             usage="SPEC... [--search]",
-            arguments=_plan,
+            arguments=arguments.plan,
             examples=(
                 "rasterloom plan sf-bay.yaml",
                 "rasterloom plan sf-bay.yaml --set dates=2024 --json",
@@ -220,7 +68,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.specs:datasets",
             summary="the built-in catalog",
             usage="list | info ID",
-            arguments=_datasets,
+            arguments=arguments.datasets,
             examples=("rasterloom datasets", "rasterloom datasets info pc/sentinel-2-l2a"),
         ),
     ),
@@ -230,7 +78,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.run:run",
             summary="bring the collections to what the specs say",
             usage="SPEC...",
-            arguments=_run,
+            arguments=arguments.run,
             examples=("rasterloom run sf-bay.yaml", "rasterloom run sf-bay.yaml --set dates=2024-06 --force"),
         ),
         Command(
@@ -238,19 +86,23 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.deploy:deploy",
             summary="register every spec as a Prefect deployment",
             usage="SPEC... [--prune] [--dry-run]",
-            arguments=_deploy,
-            examples=(
-                "rasterloom deploy specs/*.yaml --work-pool local",
-                "rasterloom deploy specs/*.yaml --prune --dry-run",
-                "rasterloom deploy specs/*.yaml --output prefect.yaml",
-            ),
+            arguments=arguments.deploy,
+            examples=("rasterloom deploy specs/*.yaml --work-pool local", "rasterloom deploy specs/*.yaml --prune --dry-run"),
+        ),
+        Command(
+            name="setup",
+            target="rasterloom.cli.deploy:setup",
+            summary="give a Prefect server its work pool, limits of hosts, and an end for dead runs",
+            usage="[--limit HOST=N]",
+            arguments=arguments.setup,
+            examples=("rasterloom setup", "rasterloom setup --limit data.example.org=10 --limit s3://bucket=50"),
         ),
         Command(
             name="serve",
             target="rasterloom.cli.deploy:serve",
             summary="the same, and run them from this process",
             usage="SPEC...",
-            arguments=_specs,
+            arguments=arguments.specs,
             examples=("rasterloom serve specs/*.yaml",),
         ),
         Command(
@@ -258,7 +110,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.demo:demo",
             summary="the whole main job offline on sample scenes",
             usage="[--output DIR]",
-            arguments=_demo,
+            arguments=arguments.demo,
             examples=("rasterloom demo", "rasterloom demo --serve"),
         ),
     ),
@@ -274,7 +126,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.collections:info",
             summary="what a collection holds",
             usage="NAME|URI [--path] [--html [FILE]]",
-            arguments=_info,
+            arguments=arguments.info,
             examples=(
                 "rasterloom info sf-bay",
                 "rasterloom info sf-bay --html",
@@ -286,7 +138,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.collections:failures",
             summary="files that the last build could not read",
             usage="NAME [--retry]",
-            arguments=_failures,
+            arguments=arguments.failures,
             examples=("rasterloom failures sf-bay", "rasterloom failures sf-bay --retry"),
         ),
         Command(
@@ -294,7 +146,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.collections:export",
             summary="write a plain copy that any Parquet reader opens",
             usage="NAME|URI TO [--snapshot N]",
-            arguments=_export,
+            arguments=arguments.export,
             examples=("rasterloom export sf-bay ./shared/sf-bay",),
         ),
         Command(
@@ -302,7 +154,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.read:read",
             summary="make one read job of the spec, or one given by options",
             usage="NAME|URI READ",
-            arguments=_read,
+            arguments=arguments.read,
             examples=(
                 "rasterloom read sf-bay ndvi",
                 "rasterloom read sf-bay june --kind composite --bands B04,B03,B02 --set dates=2024-06 --set resolution=20",
@@ -314,7 +166,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.collections:delete",
             summary="delete a collection; asks first",
             usage="NAME [--yes]",
-            arguments=_delete,
+            arguments=arguments.delete,
             examples=("rasterloom delete sf-bay --yes",),
         ),
     ),
@@ -324,7 +176,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.history:list_snapshots",
             summary="every commit of a collection",
             usage="NAME",
-            arguments=_name,
+            arguments=arguments.name,
             examples=("rasterloom snapshots sf-bay",),
         ),
         Command(
@@ -332,7 +184,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.history:roll_back",
             summary="make an older snapshot the newest again",
             usage="NAME SNAPSHOT",
-            arguments=_rollback,
+            arguments=arguments.rollback,
             examples=("rasterloom rollback sf-bay 3",),
         ),
         Command(
@@ -340,7 +192,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.history:verify_collection",
             summary="compare every file with the commits",
             usage="NAME [--repair]",
-            arguments=_verify,
+            arguments=arguments.verify,
             examples=("rasterloom verify sf-bay",),
         ),
         Command(
@@ -348,7 +200,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             target="rasterloom.cli.history:collect_garbage",
             summary="delete what no kept snapshot needs",
             usage="NAME|--all [--dry-run]",
-            arguments=_gc,
+            arguments=arguments.gc,
             examples=("rasterloom gc sf-bay --dry-run", "rasterloom gc --all"),
         ),
     ),

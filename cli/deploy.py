@@ -14,6 +14,7 @@ from rasterloom.errors import SpecError
 from rasterloom.flows import deploy as deployments
 from rasterloom.flows.prefectfile import prefect_file
 from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.sections import RunSpec
 
 
 def deploy(args: Namespace) -> int:
@@ -74,3 +75,24 @@ def serve(args: Namespace) -> int:
     deployments.serve(specs, workspace=args.workspace)
     answer(args, {"served": names}, "")
     return 0
+
+
+def setup(args: Namespace) -> int:
+    from rasterloom.flows.setup import set_up
+
+    done = set_up(work_pool=args.work_pool, limits=dict(_host_limit(text) for text in args.limits))
+    rows = [(each.what, each.change) for each in done]
+    answer(args, {"settled": [asdict(each) for each in done]}, table(rows, ("WHAT", "CHANGE")))
+    return 0
+
+
+def _host_limit(text: str) -> tuple[str, int]:
+    """`data.example.org=10`, checked as `run.limits` of a spec is."""
+    host, _, count = text.rpartition("=")
+    try:
+        limits = RunSpec(limits={host: int(count)}).limits
+    except ValueError as error:
+        raise SpecError(
+            f"--limit {text} is no host with a number of requests from 1 to 1000", remedy="write data.example.org=10"
+        ) from error
+    return next(iter((limits or {}).items()))

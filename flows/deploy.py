@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from prefect import Flow
 from prefect import serve as serve_deployments
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
@@ -20,8 +21,9 @@ from rasterloom.access.redact import redact
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.flows.build import build
 from rasterloom.flows.deployed import FormDeployment, differences
+from rasterloom.flows.read import read
 from rasterloom.flows.schedules import schedule_of
-from rasterloom.specs.formschema import form_schema
+from rasterloom.specs.formschema import form_schema, read_form_schema
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.resolve import resolve
 from rasterloom.specs.writer import short
@@ -71,7 +73,7 @@ def deploy(
         )
     marks = (*((f"{TAG}:{label}",) if label else ()), *tags)
     wanted = [one for spec in specs for one in deployments_of(spec, work_pool=work_pool, workspace=workspace, tags=marks)]
-    _need_server()
+    need_server()
     _need_pool(work_pool)
     with temporary_settings({"deployments.clear_schedules_on_empty": True}), get_client(sync_client=True) as client:
         done = [_brought(client, deployment, dry_run=dry_run) for deployment in wanted]
@@ -83,33 +85,49 @@ def deploy(
 def serve(specs: Iterable[CollectionSpec], *, workspace: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> None:
     """Register every spec and run them from this process, each in a process of its own, at most `limit` at once, until it is stopped."""
     deployments = [one for spec in specs for one in deployments_of(spec, work_pool=None, workspace=workspace, tags=tags)]
-    _need_server()
+    need_server()
     serve_deployments(*deployments, limit=limit, print_starting_message=False)
 
 
 def deployments_of(
     spec: CollectionSpec, *, work_pool: str | None, workspace: str | None, tags: Sequence[str]
 ) -> tuple[FormDeployment, ...]:
-    """The deployments of one spec, not yet registered. Raises SpecError where this version cannot execute the spec."""
-    return (deployment_of(spec, work_pool=work_pool, workspace=workspace, tags=tags),)
-
-
-def deployment_of(spec: CollectionSpec, *, work_pool: str | None, workspace: str | None, tags: Sequence[str]) -> FormDeployment:
-    """The deployment that builds the collection of a spec, not yet registered. Raises SpecError as `deployments_of`."""
+    """The deployments of one spec, not yet registered: of its build, and one of each read. Raises SpecError where this version cannot
+    execute the spec."""
+    about = _About(spec, work_pool, workspace, (TAG, *tags))
     resolve(spec)
-    parameters: dict[str, Any] = {"spec": short(spec)}
+    reads = (
+        _of(read, about, f"{spec.name}.{name}", read_form_schema(spec, name, workspace=workspace), read=name) for name in spec.reads or ()
+    )
+    built = _of(build, about, spec.name, form_schema(spec, workspace=workspace))
+    return (built, *reads)
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What all deployments of a spec have alike."""
+
+    spec: CollectionSpec
+    work_pool: str | None
+    workspace: str | None
+    tags: tuple[str, ...]
+
+
+def _of(flow: Flow[..., Any], about: _About, name: str, form: Mapping[str, Any], **more: str) -> FormDeployment:
+    """A build has the schedule of the spec, and makes the reads when it has committed: those have none of their own."""
+    spec = about.spec
     made = FormDeployment.from_flow(
-        build,
-        name=spec.name,
-        schedule=schedule_of(spec.schedule) if spec.schedule else None,
-        concurrency_limit=1,  # no two builds of one collection at once
-        parameters=parameters | ({"workspace": workspace} if workspace else {}),
+        flow,
+        name=name,
+        schedule=schedule_of(spec.schedule) if spec.schedule and flow is build else None,
+        concurrency_limit=1,  # no two builds of one collection at once, and no two runs of one read
+        parameters={"spec": short(spec), **more, **({"workspace": about.workspace} if about.workspace else {})},
         description=described(spec),
-        tags=[TAG, *tags],
-        work_pool_name=work_pool,
+        tags=list(about.tags),
+        work_pool_name=about.work_pool,
         entrypoint_type=EntrypointType.MODULE_PATH,  # by file, a worker would load a second module
     )
-    return cast("FormDeployment", made).asking(form_schema(spec, workspace=workspace))
+    return cast("FormDeployment", made).asking(form)
 
 
 def described(spec: CollectionSpec) -> str:
@@ -169,7 +187,7 @@ def _need_pool(name: str) -> None:
         ) from error
 
 
-def _need_server() -> None:
+def need_server() -> None:
     if PREFECT_API_URL.value() is None:
         remedy = "start one with `prefect server start` and set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api"
         raise Unavailable("no Prefect server is named, and the temporary one of a run keeps no schedules", remedy=remedy)

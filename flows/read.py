@@ -28,6 +28,7 @@ from rasterloom.access.refs import to_json
 from rasterloom.access.values import Traffic
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import RasterloomError
+from rasterloom.flows.pins import check_pinned
 from rasterloom.flows.readprogress import ReadProgress, tell_read
 from rasterloom.flows.readreport import ReadBar, leave_read_artifact
 from rasterloom.specs.effort import Effort
@@ -57,6 +58,7 @@ def read(spec: CollectionSpec, read: str, force: bool = False, workspace: str | 
 
     Returns JSON: `read`, the output (`rasterloom.access.reads.outputs.OutputRef`), and `decision`.
     """
+    check_pinned(spec, workspace)
     with references_only():
         text = workspace or spec.workspace
         place = open_workspace(substitute(text, secret) if text else None)

@@ -26,7 +26,7 @@ def form_schema(spec: CollectionSpec, *, workspace: str | None = None) -> Schema
 
     `workspace` is a parameter only where the deployment has one, and then the only value.
     """
-    fields = {
+    fields: dict[str, Schema] = {
         "dates": _section(DateRange, whole_days(spec), "Dates", "Days in UTC, both included. Both empty: as in the spec."),
         "bbox": _section(BBox, _box(spec), "Area", "Degrees of longitude and latitude. All empty: as in the spec."),
         "bands": _bands(spec),
@@ -45,20 +45,39 @@ def form_schema(spec: CollectionSpec, *, workspace: str | None = None) -> Schema
             f"Empty: {spec.name} becomes what is asked here, until its next scheduled run.",
         },
         "retry_failed": _switch("Failed files only", "Ask again for the files that failed, and for nothing else that is remembered."),
-        "workspace": {"type": "string", "enum": [workspace], "title": "Workspace", "description": "Where the collection is kept."},
+        **_workspace(workspace),
         "spec": _spec(spec),
     }
-    left_out = {"workspace"} if workspace is None else set[str]()
-    left_out |= {"bands"} if not band_codes(spec) else set[str]()
-    shown = {name: field for name, field in fields.items() if name not in left_out}
+    if not band_codes(spec):
+        del fields["bands"]
+    return _parameters(fields, required=["spec"])
+
+
+def read_form_schema(spec: CollectionSpec, read: str, *, workspace: str | None = None) -> Schema:
+    """The parameters of `rasterloom.flows.read.read` for the deployment of one read job of `spec`."""
+    fields = {
+        "force": _switch("Read again", "Every scene, and commit a new output."),
+        "read": {"type": "string", "enum": [read], "title": "Read", "description": "Name of the read."},
+        **_workspace(workspace),
+        "spec": _spec(spec),
+    }
+    return _parameters(fields, required=["spec", "read"])
+
+
+def _parameters(fields: Mapping[str, Schema], *, required: list[str]) -> Schema:
     return {
         "title": "Parameters",
         "type": "object",
-        "properties": {name: field | {"position": position} for position, (name, field) in enumerate(shown.items())},
-        "required": ["spec"],
+        "properties": {name: field | {"position": position} for position, (name, field) in enumerate(fields.items())},
+        "required": required,
         "additionalProperties": False,
         "definitions": _definitions(),
     }
+
+
+def _workspace(workspace: str | None) -> dict[str, Schema]:
+    field: Schema = {"type": "string", "enum": [workspace], "title": "Workspace", "description": "Where the collection is kept."}
+    return {} if workspace is None else {"workspace": field}
 
 
 def _section(model: type[BaseModel], values: BaseModel | None, title: str, description: str) -> Schema:

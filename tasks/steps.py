@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -13,10 +14,12 @@ from rasterloom.access import build
 from rasterloom.access.build import Job
 from rasterloom.access.collection import load
 from rasterloom.access.exports import Exported, refresh_export
+from rasterloom.access.hosts import host_of
 from rasterloom.access.staging import records_key
 from rasterloom.access.values import BatchRef, CollectionRef, ItemsRef, SearchRef
 from rasterloom.specs.plan import shard_key
 from rasterloom.specs.question import Shard
+from rasterloom.tasks.limits import host_slots
 from rasterloom.tasks.logs import hide_secrets_in_logs
 from rasterloom.tasks.policies import UNAVAILABLE_ONLY, ArtifactRefSerializer, ContentKey
 from rasterloom.tasks.secrets import secret
@@ -49,7 +52,9 @@ def _digest(workspace: str, content: str) -> str:
 def search(job: Job, shard: Shard) -> SearchRef:
     """Ask the source for the scenes of one shard."""
     hide_secrets_in_logs()  # the process may be a worker's, of which the flow knows nothing
-    return build.search_shard(job, shard, secrets=secret)
+    source = job.plan.question.source.address
+    with host_slots({host_of(source)}, most=1, own=dict(job.effort.limits)):  # a search asks for one page after the other
+        return build.search_shard(job, shard, secrets=secret)
 
 
 @task(
@@ -62,7 +67,8 @@ def search(job: Job, shard: Shard) -> SearchRef:
 def index(job: Job, items: ItemsRef, first_range: Mapping[str, int]) -> BatchRef:
     """Read the headers of one batch of scenes."""
     hide_secrets_in_logs()
-    return build.index_batch(job, items, first_range=first_range, secrets=secret)
+    turn = partial(host_slots, most=job.effort.max_concurrent, own=dict(job.effort.limits))
+    return build.index_batch(job, items, first_range=first_range, secrets=secret, turn=turn)
 
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False, **UNAVAILABLE_ONLY)

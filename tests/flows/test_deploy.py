@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.schema_tools.validation import validate
 
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.flows.build import build
-from rasterloom.flows.deploy import deploy, deployment_of, described, serve
+from rasterloom.flows.deploy import deploy, deployments_of, described, serve
 from rasterloom.specs.loader import parse_specs, spec_from
 from rasterloom.specs.model import CollectionSpec
 
@@ -30,7 +31,11 @@ def spec(**more: Any) -> CollectionSpec:
 
 
 def made(value: CollectionSpec) -> Any:
-    return deployment_of(value, work_pool="local", workspace=None, tags=("mine",))
+    return made_all(value)[0]
+
+
+def made_all(value: CollectionSpec) -> tuple[Any, ...]:
+    return deployments_of(value, work_pool="local", workspace=None, tags=("mine",))
 
 
 def test_a_deployment_is_named_after_its_spec_and_found_by_module() -> None:
@@ -106,6 +111,18 @@ def test_references_travel_and_values_do_not(monkeypatch: pytest.MonkeyPatch) ->
     deployment = made(value)
     assert "${TOKEN_OF_MINE}" in json.dumps(deployment.parameters)
     assert "v3ry-s3cret" not in deployment.model_dump_json() + str(deployment.description)
+
+
+def test_each_read_is_a_deployment_beside_the_build() -> None:
+    value = spec(reads={"mean": {"kind": "composite", "bands": ["B04"]}}, schedule={"cron": "0 6 * * *"})
+    built, mean = made_all(value)
+    assert (built.full_name, mean.full_name) == ("build-collection/sf-bay", "read/sf-bay.mean")
+    assert mean.entrypoint == "rasterloom.flows.read.read"
+    assert mean.parameters["read"] == "mean"
+    assert spec_from(mean.parameters["spec"]) == value
+    assert set(mean.form["properties"]) == {"force", "read", "spec"}
+    assert (len(built.schedules), len(mean.schedules)) == (1, 0)
+    validate(mean.parameters, mean.form, raise_on_error=True)
 
 
 @pytest.mark.parametrize("register", [lambda: deploy([spec()], work_pool="local"), lambda: serve([spec()])])

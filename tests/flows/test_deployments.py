@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,8 @@ def test_the_settings_are_read_by_prefect_and_close_the_server(root: Path, monke
     assert settings.server.api.cors_allowed_origins == "http://127.0.0.1:4200"
     assert settings.server.api.host == "127.0.0.1"
     assert settings.server.analytics_enabled is False
+    assert settings.worker.webserver.host == "127.0.0.1"
+    assert settings.server.services.db_vacuum.enabled_vacuum_types >= {"events", "flow_runs"}
     assert settings.results.default_serializer == "json"
     assert not [name for name in settings_of(root) if name.startswith("PREFECT_") and name not in known]
 
@@ -82,9 +86,39 @@ def test_no_password_stands_in_the_files(root: Path) -> None:
         assert "AUTH_STRING" not in name
 
 
+def test_the_server_is_published_on_the_loopback_address_and_everything_is_looked_after(root: Path) -> None:
+    compose = yaml.safe_load((root / "deployments/docker-compose.yaml").read_text())
+    services = compose["services"]
+    assert {address.rsplit(":", 2)[0] for service in services.values() for address in service.get("ports", [])} == {"127.0.0.1"}
+    for name, service in services.items():
+        assert service["healthcheck"]["test"], name
+        assert service["restart"] == "unless-stopped"
+        assert {place.partition(":")[0] for place in service.get("volumes", [])} <= set(compose["volumes"])
+        assert set(service.get("depends_on", {})) <= set(services)
+    assert services["server"]["env_file"] == services["worker"]["env_file"] == "prefect.env"
+
+
+def test_docker_takes_the_compose_file(root: Path) -> None:
+    """Where there is a client; it needs no engine for this."""
+    command = next((found for found in (["docker", "compose"], ["docker-compose"]) if _runs([*found, "version"])), None)
+    if command is None:
+        pytest.skip("no docker compose on this machine")
+    secrets = {"POSTGRES_PASSWORD": "x", "PREFECT_AUTH": "x:y"}
+    file = root / "deployments/docker-compose.yaml"
+    done = subprocess.run([*command, "--file", file, "config", "--quiet"], env=os.environ | secrets, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def _runs(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
 def test_the_containers_have_the_prefect_that_the_project_asks_for(root: Path) -> None:
     compose = yaml.safe_load((root / "deployments/docker-compose.yaml").read_text())
-    images = {service["image"] for name, service in compose["services"].items() if name != "database"}
+    images = {service["image"] for name, service in compose["services"].items() if name in ("server", "worker")}
     (image,) = images
     wanted = re.search(r'"prefect>=([0-9.]+),', (root / "pyproject.toml").read_text())
     assert wanted

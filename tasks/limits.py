@@ -1,0 +1,66 @@
+"""Limits of hosts that hold for all runs of a Prefect server: its global concurrency limits named `host:NAME`.
+
+Inside a process the gates of `rasterloom.access.hosts` count requests one by one. Over processes that would cost more than the requests
+(0.2 s for each, and waiters that sleep for seconds), so a task takes as many slots as it may have requests under way, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL
+
+from rasterloom.access.hosts import PROCESS_GATES
+
+PREFIX = "host:"
+LEASE = 60.0
+"""Seconds after which the slots of a killed process are free again; renewed while the task runs."""
+PAGE = 200
+
+
+def limit_name(host: str) -> str:
+    """As the server keeps it: `host:data.example.org:8443`, `host:s3:bucket`, because a name there has no slash."""
+    return PREFIX + host.lower().replace("://", ":").replace("/", ":")
+
+
+def global_limits() -> Mapping[str, int]:
+    """Active limits by name. Empty where no server is named: the temporary one of a run has no others beside it."""
+    if PREFECT_API_URL.value() is None:
+        return {}
+    try:
+        with get_client(sync_client=True) as client:
+            found = client.read_global_concurrency_limits(limit=PAGE)
+    except (httpx.HTTPError, PrefectHTTPStatusError):
+        return {}  # a limit is good manners, and no reason to fail: the gates of this process hold
+    return {each.name: each.limit for each in found if each.active and each.name.startswith(PREFIX)}
+
+
+@contextmanager
+def host_slots(hosts: Collection[str], *, most: int, own: Mapping[str, int]) -> Generator[None]:
+    """For the block, slots of every host that has a limit: `most`, or fewer where the limit or that of the spec (`own`) is lower.
+
+    Waits until they are free. The gates of this process keep to what was taken.
+    """
+    limits = global_limits() if any(hosts) else {}
+    taken = {host: min(most, limit, own.get(host, limit)) for host in sorted(hosts) if (limit := _limit(limits, host))}
+    PROCESS_GATES.keep_to(taken.items())
+    with ExitStack() as stack:
+        for host, slots in taken.items():  # in one order everywhere, so that no two tasks wait for each other
+            stack.enter_context(concurrency(_name(limits, host), occupy=slots, lease_duration=LEASE))
+        yield
+
+
+def _limit(limits: Mapping[str, int], host: str) -> int:
+    return limits.get(_name(limits, host), 0)
+
+
+def _name(limits: Mapping[str, int], host: str) -> str:
+    """That of the host with its port, else without it."""
+    name = limit_name(host)
+    bare = limit_name(host.partition(":")[0]) if "://" not in host else name
+    return name if name in limits else bare
