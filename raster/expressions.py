@@ -18,6 +18,9 @@ from rasterloom.raster.layers import Layer
 Node = tuple[Any, ...]
 """`("number", 1.5)`, `("band", "B04")` or `(operation, Node, ...)`."""
 
+_STRIP = 1 << 17
+"""Pixels that are computed at once: every step of a large image would go through memory, of a strip it stays in the cache."""
+
 _NUMBERS: dict[str, Callable[..., Any]] = {
     "+": np.add,
     "-": np.subtract,
@@ -53,6 +56,21 @@ def evaluate(root: Node, bands: Mapping[str, Layer]) -> Layer:
 
     Two numbers are compared as float64. `where` asks for the validity of its chosen branch alone.
     """
+    height, width = next(iter(bands.values())).data.shape
+    rows = max(1, _STRIP // max(width, 1))
+    strips = [
+        _evaluated(root, {code: _rows(layer, slice(row, row + rows)) for code, layer in bands.items()}) for row in range(0, height, rows)
+    ]
+    if len(strips) == 1:
+        return strips[0]
+    return Layer(np.concatenate([strip.data for strip in strips]), np.concatenate([strip.valid for strip in strips]))
+
+
+def _rows(layer: Layer, rows: slice) -> Layer:
+    return Layer(layer.data[rows], layer.valid[rows])
+
+
+def _evaluated(root: Node, bands: Mapping[str, Layer]) -> Layer:
     with np.errstate(all="ignore"):
         found = _value(root, bands)
         if found.data.dtype == bool:

@@ -204,3 +204,13 @@ def test_the_bands_are_left_as_they_were() -> None:
     assert found.valid.tolist() == [[False, True]]
     assert layer.valid.all()
     assert found.data is not data
+
+
+def test_a_large_image_is_computed_in_strips() -> None:
+    draw = np.random.default_rng(0)
+    red, infrared = (draw.integers(0, 9999, (700, 1000)).astype("u2") for _ in range(2))
+    found = one("(A - B) / (A + B)", A=infrared, B=red)
+    with np.errstate(all="ignore"):
+        expected = ((infrared.astype("f8") - red) / (infrared.astype("f8") + red)).astype("f4")
+    np.testing.assert_array_equal(found.data, expected)
+    assert (found.valid == np.isfinite(expected)).all()
