@@ -6,10 +6,12 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from rasterloom.access.pixels.fetch import HeaderCache
+from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.reading import Limits, Reading
 from rasterloom.access.pixels.tilecache import TileCache
 from rasterloom.access.pixels.values import Answer, Pixels, WindowRead
 from rasterloom.access.stores import Stores
+from rasterloom.access.values import Traffic
 from rasterloom.specs.effort import Effort
 
 __all__ = ["Answer", "Engine", "Limits"]
@@ -29,6 +31,12 @@ class Engine:
         self._limits = limits or Limits()
         self._tiles = TileCache(self._limits.cached)
         self._headers = HeaderCache()
+        self._meter = Meter()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of the network so far."""
+        return self._meter.traffic
 
     def read(self, reads: Iterable[WindowRead]) -> Generator[Answer]:
         """An answer for each read, in the order in which they are done.
@@ -36,12 +44,12 @@ class Engine:
         `reads` is consumed as room is made, in the thread that asks for the answers: a slow reader of answers holds the requests back.
         Closing the generator ends what is under way.
         """
-        reading = Reading(self._stores, self._effort, self._limits, self._tiles, self._headers)
+        reading = Reading(self._stores, self._effort, self._limits, self._tiles, self._headers, self._meter)
         return reading.answers(reads)
 
     def read_all(self, reads: Iterable[WindowRead]) -> list[Pixels]:
         """In the order of `reads`. Raises the first error that there is, and reads no further."""
-        reading = Reading(self._stores, self._effort, self._limits, self._tiles, self._headers)
+        reading = Reading(self._stores, self._effort, self._limits, self._tiles, self._headers, self._meter)
         found: dict[int, Pixels] = {}
         with closing(reading.answers(reads)) as answers:
             for answer in answers:
