@@ -16,7 +16,7 @@ from rasterloom.access.values import CollectionRef, ItemsRef, Traffic
 from rasterloom.errors import RasterloomError, SpecError, Unavailable
 from rasterloom.specs.question import Interval
 
-VERSIONS, FAILURES, INFLIGHT, REPORTS = "_versions", "_failures", "_inflight", "_reports"
+VERSIONS, FAILURES, INFLIGHT, REPORTS, READS = "_versions", "_failures", "_inflight", "_reports", "_reads"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 

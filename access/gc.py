@@ -17,6 +17,7 @@ from rasterloom.access.commits import (
     COMMITS,
     FAILURES,
     INFLIGHT,
+    READS,
     REPORTS,
     VERSIONS,
     Commit,
@@ -111,8 +112,8 @@ def collect_after(workspace: Workspace, name: str, *, clock: Clock = SYSTEM) -> 
 
 
 def collections_to_collect(workspace: Workspace) -> list[str]:
-    """Names below which there are commits, or versions of builds that never committed."""
-    return [name for name in workspace.children() if is_name(name) and {COMMITS, VERSIONS} & set(workspace.children(name))]
+    """Names below which there are commits, or versions of builds that never committed, or outputs of reads."""
+    return [name for name in workspace.children() if is_name(name) and {COMMITS, VERSIONS, READS} & set(workspace.children(name))]
 
 
 def _read_log(workspace: Workspace, name: str, directories: set[str], now: datetime, grace: timedelta) -> _Log:

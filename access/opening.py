@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from rasterloom.access.commits import COMMITS, INFLIGHT, VERSIONS, Commit, checked_name, is_name, latest, version_key
+from rasterloom.access.commits import COMMITS, INFLIGHT, READS, VERSIONS, Commit, checked_name, is_name, latest, version_key
 from rasterloom.access.failures import read_failures
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import is_fresh
@@ -128,7 +128,7 @@ def delete_collection(workspace: Workspace | str | None, name: str) -> int:
     or no collection; never an older one, and none that points to missing files. Once more, and it is finished.
     """
     place = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
-    if not {COMMITS, VERSIONS} & set(place.children(checked_name(name))):
+    if not {COMMITS, VERSIONS, READS} & set(place.children(checked_name(name))):
         raise _unknown(place, name)
     now = datetime.now(UTC)
     if any(is_fresh(place, beat, now, within=_AT_WORK) for beat in place.list(f"{name}/{INFLIGHT}")):

@@ -16,6 +16,7 @@ from rasterloom.access.commits import (
     COMMITS,
     FAILURES,
     INFLIGHT,
+    READS,
     REPORTS,
     VERSIONS,
     Commit,
@@ -239,7 +240,7 @@ def _check_rest(name: str, log: Iterable[Commit], there: dict[str, int], report:
         file = rest.rsplit("/", 1)[-1] or folder
         if _commit_number(name, key) or key in known:
             continue
-        if folder == VERSIONS and rest.partition("/")[0] in directories:
+        if folder == READS or (folder == VERSIONS and rest.partition("/")[0] in directories):
             continue
         if file.startswith(".") and file.endswith(".tmp"):
             report.note("leftover", key, "a temporary file of a run that is under way or was killed")

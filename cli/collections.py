@@ -11,6 +11,7 @@ from rasterloom.access.describe import Description
 from rasterloom.access.looks import freshness_of
 from rasterloom.access.opening import Summary, delete_collection, failures_of, open_collection, summary_of
 from rasterloom.access.provenance import lines_of, row_of
+from rasterloom.access.reads.outputs import newest_outputs, ref_of
 from rasterloom.access.refs import to_json
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, size_text, table
@@ -47,8 +48,14 @@ def info(args: Namespace) -> int:
         answer(args, dict(facts), str(facts))
         return 0
     fresh = None if args.snapshot else freshness_of(opened.workspace, opened.name, commit, now=datetime.now(UTC))
-    told = {"freshness": f"{fresh.state}: {fresh.message}"} if fresh else {}
+    told: dict[str, object] = {"freshness": f"{fresh.state}: {fresh.message}"} if fresh else {}
+    outputs = [(each, ref_of(opened.workspace, each, changed=False)) for each in newest_outputs(opened.workspace, opened.name)]
+    if outputs:
+        told["reads"] = [
+            f"{ref.read}: {ref.kind}, output {ref.version}, {each.ended:%Y-%m-%d %H:%M} UTC, {ref.data}" for each, ref in outputs
+        ]
     document = {**facts, "freshness": to_json(fresh) if fresh else None, "provenance": row_of(commit)}
+    document["reads"] = [to_json(ref) for _, ref in outputs]
     answer(args, document, str(Description({**facts, **told, **lines_of(commit)})))
     return 0
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from rasterloom.access.gc import Collected, collect, collections_to_collect
 from rasterloom.access.memory import prune
 from rasterloom.access.opening import summary_of
+from rasterloom.access.reads.keeping import collect_outputs, prune_units, verify_outputs
 from rasterloom.access.refs import to_json
 from rasterloom.access.snapshots import Snapshot, rollback, snapshots
 from rasterloom.access.verify import Report, repair, verify
@@ -47,6 +48,7 @@ def verify_collection(args: Namespace) -> int:
     if args.repair:
         repair(workspace, args.name)
         report = verify(workspace, args.name)
+    report.findings += verify_outputs(workspace, args.name)
     answer(args, {**to_json(report), "damaged": report.is_damaged}, _told(report))
     return Refused.exit_code if report.is_damaged else 0
 
@@ -67,7 +69,8 @@ def collect_garbage(args: Namespace) -> int:
     if not args.all:
         summary_of(args.name, args.workspace)
     taken = [collect(workspace, name, grace=grace, dry_run=args.dry_run) for name in names]
-    forgotten = prune(workspace, dry_run=args.dry_run) if args.all else []
+    taken += [each for name in names for each in collect_outputs(workspace, name, grace=grace, dry_run=args.dry_run)]
+    forgotten = [*prune(workspace, dry_run=args.dry_run), *prune_units(workspace, dry_run=args.dry_run)] if args.all else []
     remembered = Collected(
         name="_cache",
         others=tuple(entry.key for entry in forgotten),

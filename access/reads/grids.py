@@ -13,11 +13,13 @@ from shapely.geometry.base import BaseGeometry
 
 from rasterloom.access.collection import Collection
 from rasterloom.access.pixels.gridded import grid_of
+from rasterloom.access.pixels.warp import PICKING
 from rasterloom.access.reads.job import ReadJob
 from rasterloom.access.reads.scenes import PlannedScene
 from rasterloom.access.views import geometries_of
 from rasterloom.errors import SpecError
 from rasterloom.raster.grid import Grid
+from rasterloom.raster.header import Affine
 from rasterloom.raster.tiles import Window, window_affine
 from rasterloom.specs.reads import ChipsRead, CompositeRead, StackRead
 
@@ -42,14 +44,37 @@ def grid_of_job(job: ReadJob, view: Collection, scenes: Sequence[PlannedScene]) 
     """
     read = job.model
     assert isinstance(read, StackRead | CompositeRead | ChipsRead)
+    _check_classes(job, scenes)
     crs = read.crs or _common_crs(job, scenes)
-    grid = grid_of(area_of(job, view), crs=crs, resolution=read.resolution or _finest(job, scenes, crs))
+    own = _finest(scenes, crs)
+    if own is None and read.resolution is None:
+        message = f"reads.{job.read}: no file is in {crs[:60]}, so none says how large its pixels are"
+        raise SpecError(message, remedy="add resolution: ...")
+    resolution = read.resolution if read.resolution is not None or own is None else (own[0], -own[4])
+    assert resolution is not None
+    grid = grid_of(area_of(job, view), crs=crs, resolution=resolution, anchor=_anchor(own, read.resolution))
     if grid.width * grid.height > LARGEST:
         raise SpecError(
             f"reads.{job.read}: its grid has {grid.width:,} x {grid.height:,} pixels, the limit is {LARGEST:,} in all",
             remedy="give a smaller area, or a coarser resolution",
         )
     return grid
+
+
+def _check_classes(job: ReadJob, scenes: Sequence[PlannedScene]) -> None:
+    """Raises SpecError for a resampling that would invent classes."""
+    read = job.model
+    assert isinstance(read, StackRead | CompositeRead | ChipsRead)
+    masks = {mask.band for mask in read.mask or ()}  # always read with nearest
+    mixed = [
+        band
+        for scene in scenes
+        for band, facts in scene.files.items()
+        if facts.is_classes and (band not in masks or band in (read.bands or ()))
+    ]
+    if mixed and read.resampling not in PICKING:
+        message = f"reads.{job.read}: {mixed[0]} holds classes or bits: {read.resampling} would invent values between them"
+        raise SpecError(message, remedy="write resampling: nearest or mode, or leave the band out")
 
 
 def area_of(job: ReadJob, view: Collection) -> list[BaseGeometry]:
@@ -68,11 +93,19 @@ def _common_crs(job: ReadJob, scenes: Sequence[PlannedScene]) -> str:
     return min(counted, key=lambda crs: (-counted[crs], crs))
 
 
-def _finest(job: ReadJob, scenes: Sequence[PlannedScene], crs: str) -> float:
-    every = [facts.affine for scene in scenes for facts in scene.files.values() if facts.crs == crs and facts.affine is not None]
-    if not every:
-        raise SpecError(f"reads.{job.read}: no file is in {crs[:60]}, so none says how large its pixels are", remedy="add resolution: ...")
-    return min(math.hypot(affine[0], affine[3]) for affine in every)
+def _finest(scenes: Sequence[PlannedScene], crs: str) -> Affine | None:
+    """Of the north-up file in this CRS with the smallest pixels; of several the one that comes first by its corner."""
+    every = {facts.affine for scene in scenes for facts in scene.files.values() if facts.crs == crs and facts.affine is not None}
+    return min((each for each in every if each[1] == each[3] == 0 and each[0] > 0 > each[4]), default=None)
+
+
+def _anchor(own: Affine | None, asked: float | None) -> tuple[float, float]:
+    """A corner of the files' own pixels where the grid has their size: they are then copied and not resampled."""
+    if own is None or (
+        asked is not None and not (math.isclose(own[0], asked, rel_tol=1e-9) and math.isclose(-own[4], asked, rel_tol=1e-9))
+    ):
+        return 0.0, 0.0
+    return own[2] % own[0], own[5] % -own[4]
 
 
 def blocks_of(grid: Grid, *, edge: int, down: int = 1, across: int = 1) -> Iterator[Block]:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from rasterloom.access.clock import SYSTEM, Clock
-from rasterloom.access.commits import FAILURES, VERSIONS, checked_name, is_name
+from rasterloom.access.commits import FAILURES, READS, VERSIONS, checked_name, is_name
 from rasterloom.access.files import Workspace
 from rasterloom.access.log import Log, sealed, unsealed
 from rasterloom.access.reads.job import StoredFile
@@ -23,7 +23,6 @@ from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import Traffic
 from rasterloom.errors import RasterloomError, SpecError, Unavailable
 
-READS = "_reads"
 _TRIES = 20
 
 
@@ -186,16 +185,16 @@ def read_output_commit(log: Log, number: int) -> OutputCommit | None:
         raise Unavailable(f"{where} is no commit, or is damaged: {error}", remedy="restore it from a backup, or delete the read") from error
 
 
-def commit_output(workspace: Workspace, draft: OutputCommit, *, clock: Clock = SYSTEM) -> OutputCommit:
+def commit_output(workspace: Workspace, draft: OutputCommit, *, anew: bool = False, clock: Clock = SYSTEM) -> OutputCommit:
     """Append the draft to the log and return what stands then: ours, or another run's that is as good.
 
     An output depends on nothing before it, so a number that another run took is no conflict: the next one is tried. Only a run that
-    read an older snapshot than what stands gives way to it. Raises Unavailable when the outcome stays unknown.
+    read an older snapshot than what stands gives way to it. `anew`: whatever stands. Raises Unavailable when the outcome stays unknown.
     """
     log = Log(workspace, output_home(draft.name, draft.read))
     for _ in range(_TRIES):
         standing = latest_output(workspace, draft.name, draft.read)
-        if standing is not None and (standing.run_id == draft.run_id or is_as_good(standing, draft)):
+        if standing is not None and (standing.run_id == draft.run_id or (not anew and is_as_good(standing, draft))):
             return standing
         base = standing.version if standing else 0
         numbered = replace(draft, version=base + 1, parent=base)

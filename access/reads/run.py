@@ -27,6 +27,7 @@ from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.files import pixel_columns
 from rasterloom.access.reads.folders import PartFiles, at_once, keep, staged
 from rasterloom.access.reads.job import Finished, Link, Part, PartRef, ReadJob, StoredFile, Unit, digest_of
+from rasterloom.access.reads.keeping import tidy_outputs
 from rasterloom.access.reads.kinds import kind_of
 from rasterloom.access.reads.making import Making
 from rasterloom.access.reads.outputs import (
@@ -122,7 +123,7 @@ def make_units(job: ReadJob, units: Sequence[Unit], *, secrets: Secrets = enviro
         made=len(made),
         failures=len(failures),
         retryable=sum(failure.retryable for failure in failures),
-        traffic=getattr(making.engine, "traffic", Traffic()),
+        traffic=making.engine.traffic,
     )
 
 
@@ -158,7 +159,8 @@ def finish_read(job: ReadJob, units: Sequence[Unit], *, made: int = 0, traffic: 
     with Heartbeat(workspace, job.name, job.run_id) as heartbeat:
         written = _write(job, workspace, units, parts, draft)
         heartbeat.check()
-        done = commit_output(workspace, written)
+        done = commit_output(workspace, written, anew=job.effort.force)
+    tidy_outputs(workspace, job.name)
     return ref_of(workspace, done, changed=(done.run_id, done.dir) == (written.run_id, written.dir))
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from rasterloom.access.arrowfilters import chosen
 from rasterloom.access.collection import Collection
 from rasterloom.access.pixels.files import band_file, pixel_columns
+from rasterloom.access.pixels.stacks import is_classes
 from rasterloom.access.reads.job import ReadJob, scene_digest
 from rasterloom.access.views import all_of, geometries_of
 from rasterloom.errors import SpecError, Unreadable
@@ -38,6 +39,8 @@ class FileFacts:
     crs: str
     affine: Affine | None
     """Of the corner of a pixel; None where the file is not georeferenced."""
+    is_classes: bool = False
+    """Whether it holds classes or bits, which must not be mixed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +135,7 @@ def facts_of(row: Mapping[str, Any], band: str) -> FileFacts | None:
         offset=header.offsets[0] if header.offsets else 0.0,
         crs=file.crs,
         affine=header.transform,
+        is_classes=is_classes(file),
     )
 
 
