@@ -18,7 +18,7 @@ from rasterloom.demo.server import Count, Provider, serving
 from rasterloom.errors import SpecError
 
 if TYPE_CHECKING:
-    from rasterloom.demo.tour import Reading, Run
+    from rasterloom.demo.tour import Images, Reading, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class _Shown:
     second: Run
     failures: list[dict[str, Any]]
     reading: Reading
+    images: Images
     seconds: float
 
 
@@ -68,8 +69,19 @@ def _tour(args: Namespace, home: Home, archive: Archive, provider: Provider, sta
     _say(args, "5. Reading a scene back through the collection")
     reading = tour.draw(home, second.collection, provider)
     _say(args, f"   {reading.pixels:,} pixels of {len(ASSETS)} bands in {reading.seconds:.1f} s: {_asked(reading.asked)}")
+    _say(args, "6. A read job in the spec, run once more: an image a month")
+    with shown(args, NAME) as listener:
+        images = tour.make_images(home, provider, listener)
+    _say(args, f"   {images.output.units} scenes, {_asked(images.asked)}, {images.seconds:.1f} s")
     return _Shown(
-        home=home, archive=archive, first=first, second=second, failures=failures, reading=reading, seconds=time.monotonic() - start
+        home=home,
+        archive=archive,
+        first=first,
+        second=second,
+        failures=failures,
+        reading=reading,
+        images=images,
+        seconds=time.monotonic() - start,
     )
 
 
@@ -117,7 +129,8 @@ def _farewell(done: _Shown) -> str:
     place = _short(home.workspace / NAME)
     lines = ["", f"Done in {done.seconds:.0f} s."]
     lines += [f"  collection   {place}", f"  spec         {_short(home.spec)}"]
-    lines += [f"  pictures     {_short(home.footprints)}, {_short(home.scene)}", ""]
+    lines += [f"  images       {_short(Path(done.images.output.uri))}"]
+    lines += [f"  pictures     {_short(home.footprints)}, {_short(home.scene)}, {_short(home.greenness)}", ""]
     lines += ["Read it in Python:", "  import rasterloom as rl", f'  collection = rl.load("{place}")']
     lines += ['  collection.describe(), collection.subset(cloud_cover_lt=5).to_table(["id", "datetime"])', ""]
     lines += ["Look around:", f"  rasterloom info {place}", f"  rasterloom failures {NAME} --workspace {_short(home.workspace)}"]
@@ -131,10 +144,12 @@ def _document(done: _Shown) -> dict[str, Any]:
         "directory": str(home.directory),
         "spec": str(home.spec),
         "collection": done.second.collection.uri,
-        "pictures": [str(home.footprints), str(home.scene)],
+        "images": done.images.output.uri,
+        "pictures": [str(home.footprints), str(home.scene), str(home.greenness)],
         "archive": {"files": done.archive.files, "scenes": len(done.archive.items), "bytes": done.archive.size},
         "runs": [_run_document(run) for run in (done.first, done.second)],
         "reading": asdict(done.reading),
+        "read_job": {"units": done.images.output.units, "asked": asdict(done.images.asked), "seconds": round(done.images.seconds, 3)},
         "failures": done.failures,
         "seconds": round(done.seconds, 3),
     }

@@ -12,6 +12,7 @@ from rasterloom.demo.scenes import AREA, ASSETS, CLOUDIEST, COLLECTION, DATES
 from rasterloom.errors import SpecError
 
 NAME = "demo-coast"
+READ = "greenness"
 _MARK = ".rasterloom-demo.json"
 _SPEC = """\
 # What `rasterloom demo` built. Look at it:  rasterloom plan {spec}
@@ -25,6 +26,14 @@ dates: [{start}, {end}]
 query: {{"eo:cloud_cover": {{lt: {clouds}}}}}
 build: {{max_error_rate: 0.05}}    # one missing file of 24 is within it
 workspace: {workspace}
+"""
+_READS = f"""\
+reads:
+  {READ}:    # an image a month: the median of the days without clouds, as cloud-optimized GeoTIFFs of a STAC catalog
+    kind: composite
+    period: P1M
+    expressions: {{ndvi: "(B08 - B04) / (B08 + B04)"}}
+    resolution: 20
 """
 
 
@@ -55,6 +64,10 @@ class Home:
     def scene(self) -> Path:
         return self.directory / "scene.png"
 
+    @property
+    def greenness(self) -> Path:
+        return self.directory / "greenness.png"
+
     def write_spec(self, url: str, port: int) -> None:
         """The spec of the demo for the provider at `url`, and a note of its `port` for a later `--serve`."""
         values = {
@@ -72,6 +85,11 @@ class Home:
         }
         self.spec.write_text(_SPEC.format(**values), encoding="utf-8")
         (self.directory / _MARK).write_text(json.dumps({"port": port}))
+
+    def add_read(self) -> None:
+        """The spec declares an image to be made of the collection, from now on."""
+        with self.spec.open("a", encoding="utf-8") as spec:
+            spec.write(_READS)
 
     def port(self) -> int:
         """Of the provider that the spec names. Raises SpecError where no demo was made here."""

@@ -1,7 +1,11 @@
-"""The main job from end to end on a provider of our own: build, build again, read back, draw. Imports Prefect: `home.settle` first."""
+"""The main job from end to end on a provider of our own: build, build again, read back, draw, make images.
+
+Imports Prefect: `home.settle` first.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +15,9 @@ import pyarrow.compute as pc
 
 from rasterloom.access.collection import Collection
 from rasterloom.access.opening import failures_of
-from rasterloom.demo.home import NAME, Home
+from rasterloom.access.reads.outputs import OutputRef, existing_output, ref_of
+from rasterloom.access.workspace import open_workspace
+from rasterloom.demo.home import NAME, READ, Home
 from rasterloom.demo.landscape import BANDS, Field
 from rasterloom.demo.pictures import Footprint, draw_footprints, draw_scene
 from rasterloom.demo.scenes import AREA
@@ -44,6 +50,15 @@ class Reading:
 
     asked: Count
     pixels: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """What the read job of the spec made."""
+
+    output: OutputRef
+    asked: Count
     seconds: float
 
 
@@ -81,6 +96,17 @@ def draw(home: Home, collection: Collection, provider: Provider) -> Reading:
     seconds = time.monotonic() - start
     draw_scene(home.scene, bands, title=f"{SCENE}, the part in the bbox, read back through the collection", pixel=20.0)
     return Reading(asked=provider.count - before, pixels=sum(band.size for band in bands.values()), seconds=seconds)
+
+
+def make_images(home: Home, provider: Provider, listener: Listener | None) -> Images:
+    """Gives the spec a read job and runs it again."""
+    home.add_read()
+    before, start = provider.count, time.monotonic()
+    run(home.spec, workspace=str(home.workspace), on_progress=listener)
+    workspace = open_workspace(str(home.workspace))
+    output = ref_of(workspace, existing_output(workspace, NAME, READ), changed=True)
+    shutil.copy(output.picture, home.greenness)
+    return Images(output=output, asked=provider.count - before, seconds=time.monotonic() - start)
 
 
 def _reflectance(collection: Collection, band: str) -> Field:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,21 @@ def test_it_says_which_file_is_missing(made: tuple[Home, dict[str, Any], str]) -
 def test_it_leaves_pictures(made: tuple[Home, dict[str, Any], str]) -> None:
     for path in made[1]["pictures"]:
         picture = imread(path)
-        assert min(picture.shape[:2]) > 500
+        assert min(picture.shape[:2]) > 400
         assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50, "something is drawn"
+
+
+def test_it_makes_an_image_a_month(made: tuple[Home, dict[str, Any], str]) -> None:
+    """Eleven of the twelve files of two bands, each tile once; the twelfth is the missing one."""
+    _, document, _ = made
+    assert document["read_job"]["units"] == 6
+    assert document["read_job"]["asked"]["searches"] == 0
+    images = sorted(Path(document["images"]).rglob("*.tif"))
+    assert [path.parent.name for path in images] == ["2024-06", "2024-07"]
+    for path in images:
+        with rasterio.open(path) as image:
+            ndvi = image.read(1, masked=True)
+        assert -1 <= ndvi.min() < ndvi.max() <= 1
 
 
 def test_it_is_quiet_and_keeps_to_its_directory(made: tuple[Home, dict[str, Any], str]) -> None:
