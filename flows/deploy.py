@@ -19,6 +19,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from rasterloom.access.redact import redact
 from rasterloom.errors import SpecError, Unavailable
+from rasterloom.flows.automations import arrange
 from rasterloom.flows.build import build
 from rasterloom.flows.deployed import FormDeployment, differences
 from rasterloom.flows.read import read
@@ -63,8 +64,8 @@ def deploy(
     """Bring the Prefect server that PREFECT_API_URL names to what the specs say, for the workers of `work_pool`, which must have
     rasterloom. What already stands there so is left alone.
 
-    `workspace` overrides that of the specs. `label` says which specs belong together; `prune` removes deployments of the same label and
-    pool that are none of these. `dry_run` tells what would be done.
+    Automations go with them (`rasterloom.flows.automations`). `workspace` overrides that of the specs. `label` says which specs belong
+    together; `prune` removes deployments of the same label and pool that are none of these. `dry_run` tells what would be done.
     Raises SpecError for a spec that cannot be run or a pool that is not there, and Unavailable where no server answers.
     """
     if prune and not label:
@@ -72,14 +73,19 @@ def deploy(
             "nothing says which deployments belong together", remedy="give a label, as rasterloom deploy --label team-a --prune"
         )
     marks = (*((f"{TAG}:{label}",) if label else ()), *tags)
-    wanted = [one for spec in specs for one in deployments_of(spec, work_pool=work_pool, workspace=workspace, tags=marks)]
+    given = list(specs)
+    wanted = [one for spec in given for one in deployments_of(spec, work_pool=work_pool, workspace=workspace, tags=marks)]
     need_server()
     _need_pool(work_pool)
     with temporary_settings({"deployments.clear_schedules_on_empty": True}), get_client(sync_client=True) as client:
         done = [_brought(client, deployment, dry_run=dry_run) for deployment in wanted]
         names = {deployment.full_name for deployment in wanted}
         left = [(name, each) for name, each in _labelled(client, label, work_pool) if name not in names] if prune else []
-        return (*done, *(_removed(client, each, name, dry_run=dry_run) for name, each in left))
+        done += [_removed(client, each, name, dry_run=dry_run) for name, each in left]
+        ids = {each.name.partition("/")[2]: each.id for each in done if each.change != "removed"}
+        gone = [each.name for _, each in left]
+        arranged = arrange(client, given, ids, workspace=workspace, gone=gone, dry_run=dry_run)
+        return (*done, *(Deployed(name=f"automation/{each.name}", change=each.change, id=each.id) for each in arranged))
 
 
 def serve(specs: Iterable[CollectionSpec], *, workspace: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> None:
