@@ -214,3 +214,11 @@ def test_a_large_image_is_computed_in_strips() -> None:
         expected = ((infrared.astype("f8") - red) / (infrared.astype("f8") + red)).astype("f4")
     np.testing.assert_array_equal(found.data, expected)
     assert (found.valid == np.isfinite(expected)).all()
+
+
+@pytest.mark.parametrize("shape", [(5,), (0,), (0, 4), (3, 4), (2, 3, 4)])
+def test_bands_of_any_dimensions(shape: tuple[int, ...]) -> None:
+    data = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    found = evaluate(parse_expression("B04 - 3").root, {"B04": Layer(data, np.ones(shape, bool))})
+    np.testing.assert_array_equal(found.data, data.astype(np.float32) - 3)
+    assert found.valid.all()
