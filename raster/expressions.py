@@ -53,14 +53,15 @@ _MASKS: dict[str, Callable[..., Any]] = {"&": np.logical_and, "|": np.logical_or
 
 
 def evaluate(root: Node, bands: Mapping[str, Layer]) -> Layer:
-    """What the expression is on `bands`, all of one shape, of any dimensions: float32, or bool where it is a mask; NaN and False where it is invalid.
+    """What the expression is on `bands`, all of one shape: float32, or bool where it is a mask; NaN and False where it is invalid.
 
-    Two numbers are compared as float64. `where` asks for the validity of its chosen branch alone.
+    Arrays may have any dimensions. Two numbers are compared as float64. `where` asks for the validity of its chosen branch alone.
     """
     shape = next(iter(bands.values())).data.shape
     rows = max(1, _STRIP // max(math.prod(shape[1:]), 1))
     strips = [
-        _evaluated(root, {code: _rows(layer, slice(row, row + rows)) for code, layer in bands.items()}) for row in range(0, max(shape[0], 1), rows)
+        _evaluated(root, {code: _rows(layer, slice(row, row + rows)) for code, layer in bands.items()})
+        for row in range(0, max(shape[0], 1), rows)
     ]
     if len(strips) == 1:
         return strips[0]
