@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from rasterloom.access.pixels.engine import Answer, Engine
@@ -28,6 +29,8 @@ _STEP = 0.25
 and latitude and not in the CRS. Shorter ones stay straight, as `rasterio.warp.transform_geom` and GeoPandas leave them."""
 _LATTICE = 33
 """Points along each side of a grid at which its place in a file is asked."""
+_FINE_LATTICE = 257
+"""The same where some points have no place there."""
 _SPARE = 2
 """Pixels more than the kernel needs, for what lies between the points of the lattice."""
 
@@ -173,23 +176,39 @@ class _View:
     bottom: float
     ratio: float
     """How many pixels of the file one of the grid is long, where it is shortest."""
+    is_whole: bool
+    """Whether all points of the grid have a place there. Where the edge of what a CRS reaches lies in the grid, places run away."""
 
 
 @lru_cache(maxsize=4096)
 def _seen(crs: str, affine: Affine, grid: Grid) -> _View | None:
     """By a lattice of points of the grid; None where the CRS does not reach it."""
-    points = 2 if same_crs(crs, grid.crs) else _LATTICE
+    view = _lattice_view(crs, affine, grid, 2 if same_crs(crs, grid.crs) else _LATTICE)
+    return view if view is not None and view.is_whole else _lattice_view(crs, affine, grid, _FINE_LATTICE)
+
+
+def _lattice_view(crs: str, affine: Affine, grid: Grid, points: int) -> _View | None:
     cols, rows = np.meshgrid(np.linspace(0, grid.width, points), np.linspace(0, grid.height, points))
-    x, y = seen_from(crs, affine, grid, cols, rows)
+    x, y = (np.where(np.isfinite(places), places, np.nan) for places in seen_from(crs, affine, grid, cols, rows))
     across, along = seen_from(crs, affine, grid, cols + 1, rows), seen_from(crs, affine, grid, cols, rows + 1)
     steps = np.minimum(np.hypot(across[0] - x, across[1] - y), np.hypot(along[0] - x, along[1] - y))
     there = np.isfinite(x) & np.isfinite(y)
     if not there.any():
         return None
-    steps = steps[np.isfinite(steps)]
-    ratio = steps.min() if len(steps) else 1.0
-    x, y = x[there], y[there]
-    return _View(left=float(x.min()), top=float(y.min()), right=float(x.max()), bottom=float(y.max()), ratio=float(ratio))
+    spare = (0.0, 0.0) if there.all() else (_stride(x), _stride(y))
+    return _View(
+        left=float(np.nanmin(x)) - spare[0],
+        top=float(np.nanmin(y)) - spare[1],
+        right=float(np.nanmax(x)) + spare[0],
+        bottom=float(np.nanmax(y)) + spare[1],
+        ratio=float(np.min(steps[np.isfinite(steps)], initial=np.inf)) if np.isfinite(steps).any() else 1.0,
+        is_whole=bool(there.all()),
+    )
+
+
+def _stride(places: NDArray[np.float64]) -> float:
+    """How far apart two neighbours of a lattice are at most."""
+    return max(float(np.max(step[np.isfinite(step)], initial=0.0)) for step in (np.abs(np.diff(places, axis=axis)) for axis in (0, 1)))
 
 
 def _snapped(value: float) -> float:

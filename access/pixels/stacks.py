@@ -192,6 +192,8 @@ def fill_layers(engine: Engine, steps: Sequence[Step], grid: Grid, wish: Wish, t
         band, place, rank, file = places[answer.index]
         pixels = answer.pixels
         better = pixels.valid & (ranks[band][place] > rank)
+        if pixels.data.dtype.kind in "fc":
+            better &= ~np.isnan(pixels.data)  # no nodata is named, and yet it is no value
         np.copyto(targets[band][place], values_of(pixels, file, wish), where=better, casting="unsafe")
         ranks[band][place][better] = rank
     return [Layers(data=target, valid=rank < count) for target, rank in zip(targets, ranks, strict=True)]

@@ -71,8 +71,12 @@ def same_crs(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=256)
 def transformer(source: str, target: str) -> pyproj.Transformer:
-    """From x, y of `source` to those of `target`."""
-    return pyproj.Transformer.from_crs(known_crs(source), known_crs(target), always_xy=True)
+    """From x, y of `source` to those of `target`. Raises `Unreadable` (`crs`) where there is no way, as from the Earth to Mars."""
+    try:
+        return pyproj.Transformer.from_crs(known_crs(source), known_crs(target), always_xy=True)
+    except ProjError as error:
+        message = f"there is no way from {source[:60]} to {target[:60]}: {error}"
+        raise Unreadable(message, reason="crs", remedy="leave the scene out with where()") from error
 
 
 def offset_of(source: Grid, target: Grid) -> tuple[int, int] | None:
@@ -162,6 +166,12 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
     from rasterio.transform import Affine as Transform  # noqa: PLC0415
     from rasterio.warp import reproject  # noqa: PLC0415
 
+    if _is_unseen(source):
+        return _reprojected(
+            np.pad(bands, ((0, 0), (0, 0), (1, 0)), constant_values=nodata or 0), _wider(source), target, resampling, nodata
+        )
+    if _is_unseen(target):
+        return _reprojected(bands, source, _wider(target), resampling, nodata)[:, :, 1:]
     made = np.zeros((len(bands), target.height, target.width), bands.dtype)
     try:
         reproject(
@@ -180,6 +190,18 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
     except RasterioError as error:
         raise Unreadable(f"GDAL cannot warp from {source.crs[:60]} to {target.crs[:60]}: {error}", reason="crs") from error
     return made
+
+
+def _is_unseen(grid: Grid) -> bool:
+    """GDAL takes an affine of ones and zeros for none at all (`GDALCreateGenImgProjTransformer2`)."""
+    a, b, c, d, e, f = grid.affine
+    return (a, b, c, d, abs(e), f) == (1, 0, 0, 0, 1, 0)
+
+
+def _wider(grid: Grid) -> Grid:
+    """With one more column on the left."""
+    a, b, c, d, e, f = grid.affine
+    return Grid(crs=grid.crs, affine=(a, b, c - a, d, e, f - d), width=grid.width + 1, height=grid.height)
 
 
 def _scales(source: Grid, target: Grid) -> dict[str, Any]:

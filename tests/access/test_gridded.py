@@ -16,7 +16,7 @@ from rasterio.warp import reproject, transform_bounds
 
 from rasterloom.access.pixels.gridded import common_crs, grid_of, on_grid, projected
 from rasterloom.access.pixels.values import BandFile, Pixels
-from rasterloom.access.pixels.warp import Resampling
+from rasterloom.access.pixels.warp import Resampling, warped
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.tiles import Window, window_affine
@@ -147,6 +147,21 @@ def test_a_rotated_file(tmp_path: Path) -> None:
     expected = gdal(path, grid, Kernel.nearest, 0)
     assert (pixels.data == expected).mean() > 0.9995
     assert pixels.valid.any()
+
+
+def test_an_affine_that_gdal_takes_for_none(tmp_path: Path) -> None:
+    data = noisy()
+    path = write(tmp_path / "a.tif", data, crs="EPSG:3857", transform=from_origin(-20, 30, 1, 1), nodata=None)
+    (file,) = band_files([path])
+    ones = Grid(crs="EPSG:3857", affine=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0), width=50, height=40)
+    half = Grid(crs="EPSG:3857", affine=(0.5, 0.0, 0.0, 0.0, -0.5, 0.0), width=100, height=80)
+    (pixels,) = read([file], ones, "bilinear")
+    np.testing.assert_array_equal(pixels.data, data[30:70, 20:70])
+    source = Pixels(data=pixels.data, valid=pixels.valid)
+    np.testing.assert_array_equal(warped(source, ones, half, "nearest").data, np.kron(pixels.data, np.ones((2, 2), int)))
+    back = warped(Pixels(data=np.kron(pixels.data, np.ones((2, 2), "uint16")), valid=np.ones((80, 100), bool)), half, ones, "average")
+    np.testing.assert_array_equal(back.data, pixels.data)
+    assert back.valid.all()
 
 
 def test_what_lies_beside_the_grid_is_not_read(tmp_path: Path) -> None:

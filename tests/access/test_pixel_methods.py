@@ -257,8 +257,9 @@ def test_masked_arrays_and_all_touched(plain: Collection, files: dict[str, Path]
 
 def test_filters_are_those_of_subset(plain: Collection) -> None:
     assert plain.get_numpy(AREA, ["red"], date_range="2024-06-01").shape[0] == len(plain.subset(date_range="2024-06-01"))
-    with pytest.raises(TypeError, match="max_concurrent"):
-        plain.get_numpy(AREA, ["red"], max_concurrent=5)
+    np.testing.assert_array_equal(plain.get_numpy(AREA, ["red"], max_concurrent=1), plain.get_numpy(AREA, ["red"]))
+    with pytest.raises(TypeError, match="backend"):
+        plain.get_numpy(AREA, ["red"], backend=None)
 
 
 # what an area may be
