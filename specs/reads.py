@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter
 from rasterloom.errors import SpecError
 from rasterloom.specs.area import checked_box, checked_geometry
 from rasterloom.specs.cql2 import WrongFilter
+from rasterloom.specs.durations import parse_duration
 from rasterloom.specs.expressions import parse_expression
 from rasterloom.specs.filters import parse_filter
 from rasterloom.specs.identity import digest
@@ -72,10 +73,18 @@ def _statistic(text: str) -> str:
     return text
 
 
+def _period(text: str) -> str:
+    found = parse_duration(text)
+    if (found.months and found.seconds) or (not found.months and found.seconds < 3600):
+        raise wrong(f"{shown(text)} is no period: months or years, or days and hours", remedy="write e.g. P1M, P1Y, P16D or PT6H")
+    return text
+
+
 def _several(value: Any) -> Any:
     return (value,) if isinstance(value, Mapping | MaskSpec) else value
 
 
+Period = Annotated[PositiveLength, AfterValidator(_period)]
 Area = Annotated[dict[str, Any], BeforeValidator(_area)]
 Features = Annotated[dict[str, Any] | str, BeforeValidator(_features)]
 """A GeoJSON feature collection, or the path or URL of a GeoJSON, GeoParquet or Parquet file."""
@@ -170,7 +179,7 @@ class CompositeRead(_GridRead):
 
     kind: Literal["composite"]
     """`composite`."""
-    period: PositiveLength | None = None
+    period: Period | None = None
     """Length of a period, e.g. `P1M`; default: one image of all scenes."""
     method: Literal["median", "mean", "min", "max", "first"] = "median"
     """What becomes of the valid pixels of a period; `first`: the first valid one in the order of `order_by`."""
@@ -200,7 +209,7 @@ class PointsRead(_Read):
     """`points`."""
     points: Features
     """Points: GeoJSON, or the path or URL of a GeoJSON, GeoParquet or CSV file. Their own columns stay."""
-    period: PositiveLength | None = None
+    period: Period | None = None
     """One row per point and period of this length, e.g. `P1M`; default: one per point and scene."""
     method: Literal["median", "mean", "min", "max"] = "median"
     """What becomes of the valid values of a period."""

@@ -106,7 +106,8 @@ def finish(job: ReadJob, parts: Sequence[Part], folder: Path) -> Finished:
     write_catalog(folder, items, id=f"{job.name}-{job.read}", description=f"{read.method} of {title}", grid=grid, origin=job.collection)
     shown = colours_of([each.facts.name for each in plans])
     panels = [panel_of(item.title, {name: folder / home / _file(name) for name in shown}) for home, item in items]
-    (folder / "picture.png").write_bytes(quicklook(panels, title=f"{title}, {read.method}", pixel=_pixel(grid, panels)))
+    words = f"{title}, {read.method}{f' of {panels[0].title}' if len(panels) == 1 else ''}"
+    (folder / "picture.png").write_bytes(quicklook(panels, title=words, pixel=_pixel(grid, panels)))
     meta = {
         "crs": grid.crs,
         "shape": [grid.height, grid.width],
@@ -146,13 +147,12 @@ def _item(job: ReadJob, period: Period, parts: Sequence[Part], plans: Sequence[I
         start=period.start or min(moments),
         end=period.end - timedelta(microseconds=1) if period.end else max(moments),
         images=images,
-        scenes=tuple(sorted(part.unit.scenes[0] for part in parts)),
+        scenes=tuple(sorted(part.unit.scenes[0] for part, file in zip(parts, files, strict=True) if not file.is_empty)),
     )
 
 
 def _file(name: str) -> str:
-    """A band may be called `a:b`, which is no file everywhere."""
-    return f"{name.replace(':', '_')}.tif"
+    return f"{name}.tif"
 
 
 def _composer(read: CompositeRead, plan: ImagePlan, files: Sequence[LayerFile]) -> Callable[[int, int, Window], Layer | None]:

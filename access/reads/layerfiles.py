@@ -72,6 +72,11 @@ class LayerFile:
             raise Unavailable(f"{path} is damaged: {error}", remedy="run again with --force") from error
         self._numbers = {name: number for number, name in enumerate(self._dtypes)}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the scene has no valid pixel on the grid."""
+        return len(self._members) == 1
+
     def __contains__(self, name: str) -> bool:
         return name in self._dtypes
 

@@ -204,6 +204,8 @@ def test_a_file_that_is_gone_is_a_failure_and_the_others_are_composed(imagery: I
     job = imagery.job(read(period="P1M"))
     done = run_read(replace(job, effort=replace(job.effort, max_error_rate=0.5)))
     assert done.ref.failed == 2
+    item = json.loads((imagery.output(done.ref) / "2024-07" / "item.json").read_text())
+    assert item["properties"]["rasterloom:scenes"] == ["scene-2"]
     with rasterio.open(imagery.output(done.ref) / "2024-07" / "B04.tif") as file:
         expected = masked(imagery, ("scene-2",), file, "B04")[0]
         np.testing.assert_array_equal(file.read(1, masked=True).filled(-1), expected.astype("f4").filled(-1))

@@ -31,6 +31,7 @@ def test_a_layer_comes_back_square_by_square(
     file = LayerFile(path)
     assert "B04" in file
     assert "B05" not in file
+    assert file.is_empty == (not valid.any())
     for row, col, window in tiles_of(width=width, height=height):
         place = np.s_[window.row : window.row + window.height, window.col : window.col + window.width]
         found = file.tile("B04", row, col, window)

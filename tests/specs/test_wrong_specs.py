@@ -71,6 +71,8 @@ CASES = [
         "column 15 (^): is no operator",
         "write a power as **",
     ),
+    on_base("mixed period", "reads: {a: {kind: composite, period: P1M15D}}", "reads.a.period", "P1M15D is no period", "write e.g. P1M"),
+    on_base("short period", "reads: {a: {kind: composite, period: 30s}}", "reads.a.period", "30s is no period", "PT6H"),
     on_base("key like no other", "zzz: 3", "zzz", "the key zzz is not known", "known are version, name"),
     on_base("text for a number", 'build: {retries: "5"}', "build.retries", "5 is text, wanted is a whole number", "without quotes"),
     on_base("fraction", "build: {retries: 2.5}", "build.retries", "2.5 is a number, wanted is a whole number", "without"),
