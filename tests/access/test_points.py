@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine, from_origin
 
 from rasterloom.access.pixels.boxes import boxes_around
-from rasterloom.access.pixels.points import PointIndex, located
-from rasterloom.access.pixels.vectors import Named, points_of, zones_of
+from rasterloom.access.pixels.points import PointIndex, located, read_hits
+from rasterloom.access.pixels.vectors import Named, Points, points_of, zones_of
 from rasterloom.errors import SpecError, Unreadable
-from tests.access.gridfiles import band_files
+from tests.access.gridfiles import band_files, engine
 from tests.access.test_pixels import EFFORT, collection, write
 from tests.servers import RangeServer
 
@@ -311,3 +311,31 @@ def test_a_raster_that_counts_longitudes_from_0_to_360(tmp_path: Path) -> None:
     index = PointIndex(points_of([(-179.95, 9.95), (180.05, 9.95), (10.0, 9.95)]))
     hit, _ = located(file, np.arange(3), index)
     assert hit.sample.points.tolist() == [0, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_every_real_file_is_sampled_as_rasterio_does(shared: Path) -> None:
+    checked = 0
+    for entry in json.loads((shared / "data" / "cogs" / "index.json").read_text()):
+        path = shared / "data" / "cogs" / entry["path"]
+        with rasterio.open(path) as file:
+            odd = file.crs is None or file.transform.is_identity or file.dtypes[0].startswith("complex") or path.name == "corrupt.tif"
+            if odd or "MARS" in file.crs.to_wkt().upper():
+                continue
+            rng = np.random.default_rng(checked)
+            cols, rows = rng.integers(0, file.width, 60), rng.integers(0, file.height, 60)
+            x, y = (np.array(part) for part in rasterio.transform.xy(file.transform, rows, cols))
+            asked = [rasterio.windows.Window(col, row, 1, 1) for col, row in zip(cols.tolist(), rows.tolist(), strict=True)]
+            expected = np.array([file.read(1, window=window)[0, 0] for window in asked])
+            valid = np.array([file.read_masks(1, window=window)[0, 0] > 0 for window in asked])
+        (found,) = band_files([path])
+        points = Points(x=x, y=y, crs=found.crs, columns=None)
+        hit, tiles = located(found, np.arange(60), PointIndex(points))
+        (done,) = read_hits(engine(), [(hit, tiles)])
+        assert done.failed is None, (path, done.failed)
+        assert done.sample.points.tolist() == list(range(60)), path
+        np.testing.assert_array_equal(done.sample.valid, valid, err_msg=str(path))
+        np.testing.assert_array_equal(done.sample.values[valid], expected[valid], err_msg=str(path))
+        checked += 1
+    assert checked > 50
