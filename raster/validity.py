@@ -24,23 +24,15 @@ _RGB = 2
 
 def valid_of(data: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
     """True where `data` is not nodata, in the shape of `data`."""
-    valid = np.ones(data.shape, bool)
-    mark_valid(data, nodata, valid)
-    return valid
-
-
-def mark_valid(data: NDArray[Any], nodata: float | None, valid: NDArray[np.bool_]) -> None:
-    """Write into `valid`, of the shape of `data`, where `data` is not nodata; nothing where all is valid."""
     if nodata is None:
-        return
+        return np.ones(data.shape, bool)
     values = np.real(data) if data.dtype.kind == "c" else data
     if nodata != nodata:
-        np.logical_not(np.isnan(values), out=valid)
-    elif values.dtype.kind not in "iu":
-        # GDAL compares half floats as floats: nodata need not be a half
-        np.not_equal(values.astype(np.float32) if values.itemsize < 4 else values, nodata, out=valid)
-    elif nodata == int(nodata):
-        np.not_equal(values, int(nodata), out=valid)
+        return ~np.isnan(values)
+    if values.dtype.kind in "iu":
+        return values != int(nodata) if nodata == int(nodata) else np.ones(data.shape, bool)
+    # GDAL compares half floats as floats: nodata need not be a half
+    return (values.astype(np.float32) if values.itemsize < 4 else values) != nodata
 
 
 def alpha_of(header: Header, band_index: int) -> int | None:

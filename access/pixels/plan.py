@@ -17,7 +17,7 @@ from rasterloom.raster.decode import Decode, decoder, numpy_dtype
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.overviews import level_of, mask_of
 from rasterloom.raster.tiles import Tile, Window, level_tiles, tiles_of, whole
-from rasterloom.raster.validity import alpha_of, is_exact, mark_valid, mask_header
+from rasterloom.raster.validity import alpha_of, is_exact, mask_header
 
 
 class Into(Enum):
@@ -92,7 +92,7 @@ class Block:
 class Slot:
     """One read under way: its arrays, and the tiles that are still to come."""
 
-    __slots__ = ("_data", "_left", "_lock", "_nodata", "_valid", "bytes", "error", "header", "index", "read")
+    __slots__ = ("_data", "_left", "_lock", "_valid", "bytes", "error", "header", "index", "read")
 
     def __init__(self, index: int, read: WindowRead) -> None:
         self.index = index
@@ -104,7 +104,6 @@ class Slot:
         self._left = 0
         self._data: NDArray[Any] | None = None
         self._valid: NDArray[np.bool_] | None = None
-        self._nodata: float | None = None
 
     @property
     def needs_header(self) -> bool:
@@ -114,28 +113,20 @@ class Slot:
 
     def begin(self, blocks: int, *, masked: bool) -> None:
         """Make room for the pixels of so many tiles. `masked`: some of them say what is valid."""
-        window, nodata = self.read.window, self.header.nodata
-        shape = (window.height, window.width)
+        shape = (self.read.window.height, self.read.window.width)
         self._left = blocks
-        self._nodata = None if masked else nodata
         self._data = np.empty(shape, numpy_dtype(self.header))
-        self._valid = np.ones(shape, bool) if nodata is None and not masked else np.empty(shape, bool)
+        self._valid = np.empty(shape, bool) if masked else None
 
     def take(self, tile: Tile, pixels: NDArray[Any], into: Into) -> None:
         """`pixels` of one sample, from the first row of the tile. Tiles do not overlap, so that any thread may do this."""
-        window, data, valid = self.read.window, self._data, self._valid
-        assert data is not None
-        assert valid is not None
+        target = self._data if into is Into.DATA else self._valid
+        assert target is not None
+        window = self.read.window
         part = tile.window.clipped(window)
         top, left = part.row - tile.window.row, part.col - tile.window.col
         row, col = part.row - window.row, part.col - window.col
-        place = slice(row, row + part.height), slice(col, col + part.width)
-        source = pixels[top : top + part.height, left : left + part.width]
-        if into is Into.VALID:
-            valid[place] = source
-        else:
-            data[place] = source
-            mark_valid(source, self._nodata, valid[place])  # now, while the tile is near
+        target[row : row + part.height, col : col + part.width] = pixels[top : top + part.height, left : left + part.width]
 
     def finished(self) -> bool:
         """Called once for each tile; True for the last one."""
@@ -144,10 +135,9 @@ class Slot:
             return self._left == 0
 
     def answer(self) -> Answer:
-        data, valid = self._data, self._valid
-        if self.error is not None or data is None or valid is None:
+        if self.error is not None or self._data is None:
             return Answer(index=self.index, read=self.error or Unreadable("nothing was read", reason="window"))
-        return Answer(index=self.index, read=Pixels(data=data, valid=valid))
+        return Answer(index=self.index, read=Pixels(data=self._data, valid=self._valid, nodata=self.header.nodata))
 
 
 def bytes_of(read: WindowRead) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rasterloom.errors import RasterloomError
 from rasterloom.raster.header import Header
 from rasterloom.raster.tiles import Window
+from rasterloom.raster.validity import valid_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,14 +44,28 @@ class WindowRead:
     """0 is the full resolution, n the n-th overview of the header."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
     """The answer to a `WindowRead`."""
 
-    data: NDArray[Any]
-    """Shape (height, width), in the dtype of the file; where `valid` is False what the file holds, or its fill value where it is sparse."""
-    valid: NDArray[np.bool_]
-    """True = valid, shape (height, width): neither nodata (NaN included), nor masked by the internal mask or by alpha."""
+    __slots__ = ("_nodata", "_valid", "data")
+
+    def __init__(self, *, data: NDArray[Any], valid: NDArray[np.bool_] | None = None, nodata: float | None = None) -> None:
+        """Without `valid`, it is where `data` is not `nodata`."""
+        self.data = data
+        """Shape (height, width), in the dtype of the file; where `valid` is False what the file holds, or its fill value where it is
+        sparse."""
+        self._valid = valid
+        self._nodata = nodata
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """True = valid, shape (height, width): neither nodata (NaN included), nor masked by the internal mask or by alpha.
+
+        Made when it is first asked for, so ask before you change `data`: half as much memory again is not for who needs no mask.
+        """
+        if self._valid is None:
+            self._valid = valid_of(self.data, self._nodata)
+        return self._valid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
