@@ -19,7 +19,7 @@ from rasterloom.access.looks import freshness_of, note_failure, note_look
 from rasterloom.access.opening import open_version
 from rasterloom.access.redact import redact
 from rasterloom.access.reports.gather import committed, report_of
-from rasterloom.access.reports.markdown import markdown
+from rasterloom.access.reports.markdown import headline, markdown
 from rasterloom.access.reports.store import keep, kept
 from rasterloom.access.reports.values import Decision, Report
 from rasterloom.access.values import CollectionRef
@@ -30,6 +30,8 @@ from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.sections import FreshnessSpec
 
 _LOG = logging.getLogger("rasterloom.report")
+_OF_THE_BUILD = ("headers", "requests", "took")
+"""Figures that a run with nothing to do has none of."""
 
 
 def tell_success(workspace: Workspace, ref: CollectionRef, progress: Progress, *, limits: FreshnessSpec | None) -> None:
@@ -79,11 +81,12 @@ def _unchanged(workspace: Workspace, name: str, entry: Commit, progress: Progres
     """Short: the pictures of the snapshot stand in the run that made it, and beside it. Reads no rows."""
     report = committed(workspace, name, entry, freshness=freshness)
     decision = Decision(action="reuse", reason=redact(progress.reason), run_id=entry.run_id, started=now, ended=now)
-    return replace(report, decision=decision, changes=None)
+    figures = tuple(each for each in report.figures if each.label not in _OF_THE_BUILD)
+    return replace(report, decision=decision, figures=figures, changes=None)
 
 
 def _leave(report: Report) -> None:
-    create_markdown_artifact(markdown=markdown(report), key=f"{report.name}-collection", description=f"Collection {report.name}")
+    create_markdown_artifact(markdown=markdown(report), key=f"{report.name}-collection", description=headline(report))
 
 
 @contextmanager

@@ -21,6 +21,14 @@ def markdown(report: Report) -> str:
     return "\n\n".join(_parts(report))
 
 
+def headline(report: Report) -> str:
+    """The report in one line of plain text, e.g. `refreshed: snapshot 3, scenes 412, failed 0, warn`."""
+    word = WORDS.get(report.decision.action, report.decision.action) if report.decision else report.name
+    counts = [f"{each.label} {each.text}" for each in report.figures if each.label in ("scenes", "failed")]
+    state = [report.freshness.state] if report.freshness else []
+    return f"{word}: {', '.join([f'snapshot {report.snapshot}', *counts, *state])}"
+
+
 def _parts(report: Report) -> Iterator[str]:
     yield f"# {escaped(report.name)}{f', snapshot {report.snapshot}' if report.snapshot else ''}"
     if report.decision:

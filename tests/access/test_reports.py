@@ -21,8 +21,11 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.commits import Commit, latest
+from rasterloom.access.clock import SYSTEM
+from rasterloom.access.commits import Commit, latest, numbered
+from rasterloom.access.commits import commit as append
 from rasterloom.access.files import Workspace
+from rasterloom.access.gc import collect
 from rasterloom.access.opening import Opened, open_collection
 from rasterloom.access.publish import publish
 from rasterloom.access.reports.gather import report_of
@@ -39,6 +42,7 @@ from rasterloom.access.verify import verify
 from rasterloom.errors import SpecError
 from rasterloom.specs.question import Box
 from tests.access.building import job, opened, question, scene, searched, staged
+from tests.access.test_commits import draft
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> | `x` [a](javascript:b)"
 BAY = Box(west=-122.6, south=37.3, east=-121.8, north=38.0)
@@ -458,6 +462,17 @@ def test_an_object_store_keeps_pages_too(collection: Opened) -> None:
     uri = keep(bucket, report_of(collection))
     assert uri == "s3://bucket/ws/s2/_reports/00000000000000000002.html"
     check_page((bucket.read(report_key("s2", 2)) or b"").decode())
+
+
+def test_garbage_collection_takes_a_page_with_its_snapshot(collection: Opened) -> None:
+    bucket: Workspace = BucketWorkspace(MemoryStore(), "s3://bucket/ws")
+    for number in range(3):
+        made = replace(draft(f"run-{number}"), keep_snapshots=1)
+        append(bucket, "s2", numbered(made, latest(bucket, "s2")))
+        keep(bucket, replace(report_of(collection), snapshot=number + 1))
+    later = replace(SYSTEM, now=lambda: datetime.now(UTC) + timedelta(days=3))
+    assert [key[-6:] for key in collect(bucket, "s2", clock=later).others] == ["1.html", "2.html"]
+    assert [entry.key for entry in bucket.list("s2/_reports")] == [report_key("s2", 3)]
 
 
 def test_a_report_of_a_commit_without_a_reason_still_says_why(tmp_path: Path) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from rasterloom.access.looks import note_look
+from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.main import main
 from rasterloom.demo.home import NAME
+from rasterloom.specs.sections import FreshnessSpec
 
 
 def test_it_is_made_beside_the_snapshot_and_told(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,9 +55,19 @@ def test_garbage_collection_takes_the_pages_of_what_is_gone(workspace: Path, mon
     assert [path.name for path in reports.iterdir()] == ["00000000000000000001.html"]
 
 
-def _age(path: Path) -> None:
-    import os
-    import time
+def test_a_listing_tells_what_is_stale_and_why(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--workspace", str(workspace)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("  -")
+    limits = FreshnessSpec(warn_after="1s")
+    note_look(open_workspace(str(workspace)), NAME, at=datetime.now(UTC) + timedelta(hours=1), limits=limits)
+    assert main(["list", "--workspace", str(workspace)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("  warn (source)")
+    assert main(["info", NAME, "--workspace", str(workspace)]) == 0
+    assert re.search(r"^freshness +warn: the newest scene is of", capsys.readouterr().out, re.MULTILINE)
+    assert main(["info", NAME, "--workspace", str(workspace), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["freshness"]["cause"] == "source"
 
+
+def _age(path: Path) -> None:
     long_ago = time.time() - 3 * 86_400
     os.utime(path, (long_ago, long_ago))

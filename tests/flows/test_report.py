@@ -77,6 +77,8 @@ def test_a_reused_run_says_so_without_pictures_and_leaves_a_mark(archive: Archiv
     text = str(artifact("again-collection").data)
     assert "**unchanged**" in text
     assert "data:image" not in text
+    assert "| requests |" not in text, "those of another run"
+    assert artifact("again-collection").description == "unchanged: snapshot 1, scenes 44, failed 0"
     looked = read_look(place, "again").looked
     assert looked is not None
     assert looked >= before
@@ -84,6 +86,7 @@ def test_a_reused_run_says_so_without_pictures_and_leaves_a_mark(archive: Archiv
     stamp = page.stat().st_mtime_ns
     run(spec, workspace=workspace)
     assert page.stat().st_mtime_ns == stamp
+    assert not verify(place, "again").findings
 
 
 def test_no_report_is_worth_a_build(archive: Archive, workspace: str, caplog: pytest.LogCaptureFixture) -> None:
