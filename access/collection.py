@@ -19,6 +19,7 @@ from rasterloom.access.credentials import reading_effort
 from rasterloom.access.describe import Description
 from rasterloom.access.export import copy_as, export_collection
 from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
+from rasterloom.access.pixels.areas import areas_of, is_table
 from rasterloom.access.pixels.lazy import Opening
 from rasterloom.access.pixels.methods import PixelMethods
 from rasterloom.access.provenance import provenance_table
@@ -171,7 +172,8 @@ class Collection(PixelMethods):
         """Rows that meet all of the criteria.
 
         `date_range` includes both days to their last instant. `bbox` is (west, south, east, north), west > east crosses the
-        antimeridian. `geometries` keeps rows whose bbox meets that of any of them. Raises SpecError.
+        antimeridian. `geometries`, also a table of polygons in any CRS, keeps rows whose bbox meets that of any of them. Raises
+        SpecError.
         """
         parts: list[pc.Expression] = []
         if cloud_cover_lt is not None:
@@ -181,7 +183,7 @@ class Collection(PixelMethods):
         if bbox is not None:
             parts.append(touches(checked_bounds(bbox)))
         if geometries is not None:
-            parts.append(meets(geometries_of(geometries)))
+            parts.append(areas_of(geometries).where() if is_table(geometries) else meets(geometries_of(geometries)))
         chosen = self._bands if bands is None else tuple(self._checked_bands(bands))
         return self._view(tuple(parts), chosen)
 

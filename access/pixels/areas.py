@@ -8,14 +8,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from rasterloom.access.pixels.gridded import LONLAT
+from rasterloom.access.pixels.boxes import boxes_over
+from rasterloom.access.pixels.gridded import LONLAT, projected
 from rasterloom.access.pixels.vectors import Named, zones_of
 from rasterloom.access.pixels.warp import known_crs, transformer
+from rasterloom.access.views import any_of, touches
 from rasterloom.errors import SpecError
 
+_FEW = 16
+"""Shapes that are asked for one by one where rows are looked for."""
 _STEP = 25_000.0
 """Units of a projected CRS, metres mostly: longer edges are cut into such parts, because they are bent in degrees."""
 
@@ -39,6 +45,24 @@ class Areas:
     def union(self) -> BaseGeometry:
         return shapely.union_all(self.shapes)
 
+    def where(self) -> pc.Expression:
+        """Rows whose bbox meets the box of a shape, or of several that lie near each other."""
+        bounds = shapely.bounds(np.array(self.shapes, object)).reshape(-1, 4)
+        crosses = (bounds[:, 0] < -180) | (bounds[:, 2] > 180)
+        plain = bounds[~crosses] if (~crosses).sum() <= _FEW else boxes_over(bounds[~crosses])
+        turned = [((west + 180) % 360 - 180, south, (east + 180) % 360 - 180, north) for west, south, east, north in bounds[crosses]]
+        return any_of([touches(box) for box in (*plain, *turned)])
+
+    @cached_property
+    def _moved(self) -> dict[str, list[BaseGeometry]]:
+        return {}
+
+    def in_crs(self, crs: str) -> list[BaseGeometry]:
+        """The shapes as they lie in a CRS, which is worked out once."""
+        if crs not in self._moved:
+            self._moved[crs] = [projected(shape, crs) for shape in self.shapes]
+        return self._moved[crs]
+
 
 def areas_of(source: Any, named: Named = Named()) -> Areas:  # noqa: B008  frozen
     """A box, polygons as shapely, GeoJSON or WKB, or a table of them. Raises SpecError where there is none."""
@@ -54,10 +78,22 @@ def areas_of(source: Any, named: Named = Named()) -> Areas:  # noqa: B008  froze
     )
 
 
+def is_table(source: Any) -> bool:
+    """Whether it is rows with geometries, of GeoPandas or Arrow, and not geometries alone."""
+    return hasattr(source, "to_wkb") or (hasattr(source, "__arrow_c_stream__") and not isinstance(source, pa.ChunkedArray))
+
+
 def _in_degrees(shape: BaseGeometry, crs: str) -> BaseGeometry:
     if not known_crs(crs).is_geographic:
         shape = shapely.segmentize(shape, _STEP)
-    return shapely.transform(shape, _mover(crs), interleaved=False)
+    moved = shapely.transform(shape, _mover(crs), interleaved=False)
+    west, _, east, _ = moved.bounds
+    return shapely.transform(moved, _eastward) if east - west > 180 else moved
+
+
+def _eastward(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What crosses the antimeridian goes on beyond 180 degrees."""
+    return np.column_stack([coordinates[:, 0] % 360, coordinates[:, 1]])
 
 
 def _mover(crs: str) -> Any:

@@ -40,15 +40,14 @@ class Cut:
         return inside(self.shape, grid.affine, width=grid.width, height=grid.height, all_touched=all_touched)
 
 
-def cut_of(file: BandFile, area: BaseGeometry) -> Cut | None:
-    """The window is the bounds of a lon/lat area in the CRS of the file, out to whole pixels; None where the file misses it.
+def cut_of(file: BandFile, shape: BaseGeometry) -> Cut | None:
+    """The window is the bounds of a shape in the CRS of the file, out to whole pixels; None where the file misses it.
 
     Raises `Unreadable` (`transform`).
     """
     header = file.header
     if header.transform is None:
         raise Unreadable(f"{file.scene} {file.band} has no georeference", reason="transform", remedy="leave the scene out with where()")
-    shape = projected(area, file.crs)
     west, south, east, north = shape.bounds
     if not np.isfinite([west, south, east, north]).all():
         return None
@@ -100,7 +99,7 @@ def _read(engine: Engine, cuts: Sequence[Cut]) -> Iterator[tuple[int, Pixels]]:
 
 def _cuts(scene: SceneFiles, area: BaseGeometry) -> list[Cut] | None:
     """One per band; None where none of them meets the area."""
-    found = [cut_of(file, area) for file in scene.files]
+    found = [cut_of(file, projected(area, file.crs)) for file in scene.files]
     there = [cut for cut in found if cut is not None]
     if there and len(there) < len(found):
         raise SpecError(f"the bands of {scene.id} cover different parts of the area", remedy=MISSES)

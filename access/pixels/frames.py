@@ -82,8 +82,9 @@ def _native(engine: Engine, scenes: Sequence[SceneFiles], areas: Areas, wish: Wi
     """Windows of each file's own grid."""
     cuts: list[tuple[int, int, int, Cut]] = []
     for place, scene in enumerate(scenes):
-        for area, shape in enumerate(areas.shapes):
-            cuts.extend((place, area, band, cut) for band, file in enumerate(scene.files) if (cut := cut_of(file, shape)) is not None)
+        for area in range(len(areas.shapes)):
+            found = [(band, cut_of(file, areas.in_crs(file.crs)[area])) for band, file in enumerate(scene.files)]
+            cuts.extend((place, area, band, cut) for band, cut in found if cut is not None)
     check_size((sum(cut.grid.width * cut.grid.height for *_, cut in cuts),), _widest(scenes, wish), remedy=SMALLER)
     for answer in engine.read(cut.read for *_, cut in cuts):
         place, area, band, cut = cuts[answer.index]

@@ -23,10 +23,9 @@ from rasterloom.access.pixels.training import PixelDataset
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.pixels.vectors import Named, points_of
 from rasterloom.access.pixels.warp import Resampling
-from rasterloom.access.pixels.windows import fixed_grid, group_given, in_degrees, ordered, window_of_scenes
+from rasterloom.access.pixels.windows import area_of_bounds, fixed_grid, group_given, ordered, window_of_scenes
 from rasterloom.access.pixels.xarrays import Stack, dataset_of, read_arrays
 from rasterloom.access.secrets import Secrets, environment_secrets
-from rasterloom.access.views import meets
 from rasterloom.errors import SpecError
 from rasterloom.raster.grid import Grid
 from rasterloom.specs.effort import Effort
@@ -233,7 +232,7 @@ class PixelMethods(ABC):
         ids = None if record_ids is None else [str(each) for each in pa.array(record_ids).to_pylist()]
         if ids is None and wish.crs is None:
             raise SpecError("bounds have no place without a CRS", remedy="give target_crs, or record_ids")
-        where = meets([in_degrees(bounds, wish.crs)]) if ids is None and wish.crs else pc.field("id").isin(pa.array(ids, pa.string()))
+        where = area_of_bounds(bounds, wish.crs).where() if ids is None and wish.crs else pc.field("id").isin(pa.array(ids, pa.string()))
         scenes = ordered(scenes_in(self._rows(scene_columns(self.schema, wish.bands), where, {}), wish.bands), ids)
         grid = fixed_grid(bounds, res, wish.crs or common_crs([file for scene in scenes for file in scene.files]))
         return window_of_scenes(self._opening(effort, secrets, max_concurrent).engine, scenes, grid, wish, group)
@@ -300,7 +299,7 @@ class PixelMethods(ABC):
         resolutions come onto the pixels of the finest. Needs `rasterloom[torch]`."""
         area = None if geometries is None else areas_of(geometries, Named())
         wish = wish_of(self._checked_bands(bands), resampling, None)
-        where = None if area is None else meets(area.shapes)
+        where = None if area is None else area.where()
         scenes = by_time(scenes_in(self._rows(scene_columns(self.schema, wish.bands), where, filters), wish.bands))
         opening, union = self._opening(effort, secrets, None), None if area is None else area.union
         return PixelDataset(scenes, opening=opening, size=size, area=union, resampling=resampling, scaled=scaled)
@@ -310,7 +309,7 @@ class PixelMethods(ABC):
 
     def _scenes(self, wish: Wish, areas: Areas, filters: Mapping[str, Any]) -> list[SceneFiles]:
         """The scenes whose bbox meets the area."""
-        rows = self._rows(scene_columns(self.schema, wish.bands), meets(areas.shapes), filters)
+        rows = self._rows(scene_columns(self.schema, wish.bands), areas.where(), filters)
         found = scenes_in(rows, wish.bands)
         if not found:
             raise SpecError("no scene of the collection meets the area", remedy="see collection.bounds, and the dates of the view")

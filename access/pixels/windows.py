@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from rasterloom.access.pixels.areas import areas_of
+from rasterloom.access.pixels.areas import Areas, areas_of
 from rasterloom.access.pixels.arrays import SMALLER, finished
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.scenes import GroupBy, SceneFiles, Step, steps_of
@@ -55,9 +55,9 @@ def ordered(scenes: Sequence[SceneFiles], ids: Sequence[str] | None) -> list[Sce
     return [scene for each in dict.fromkeys(ids) for scene in known[each]]
 
 
-def in_degrees(bounds: Sequence[float], crs: str) -> BaseGeometry:
-    """The box of a grid in longitude and latitude."""
-    return areas_of(shapely.box(bounds[0], bounds[1], bounds[2], bounds[3]), Named(crs=crs)).union
+def area_of_bounds(bounds: Sequence[float], crs: str) -> Areas:
+    """The box of a grid."""
+    return areas_of(shapely.box(bounds[0], bounds[1], bounds[2], bounds[3]), Named(crs=crs))
 
 
 def window_of_scenes(

@@ -390,3 +390,29 @@ def test_times_are_naive_utc(zones: Collection) -> None:
     first = zones.get_xarray(AREA, ["red"]).time.values[0]
     assert first == np.datetime64(START.astimezone(UTC).replace(tzinfo=None).isoformat())
     assert isinstance(zones.footprints().datetime.iloc[0], datetime)
+
+
+def test_over_the_antimeridian(tmp_path: Path) -> None:
+    """Two scenes of zones 60 and 1 that meet at 180 degrees; the area crosses it as a box, and as a polygon in metres."""
+    data = amounts()
+    west = write(tmp_path / "w.tif", data, crs="EPSG:32760", transform=from_origin(817_700, 8_120_000, 10, 10), nodata=0)
+    east = write(tmp_path / "e.tif", data, crs="EPSG:32701", transform=from_origin(179_300, 8_120_000, 10, 10), nodata=0)
+    boxes = [(179.98, -17.02, -179.98, -16.96), (179.97, -17.02, -179.97, -16.96)]
+    made = collection_of(tmp_path, [{"red": west}, {"red": east}], bbox=boxes)
+    box = (179.995, -17.0, -179.995, -16.99)
+    got = made.get_xarray(box, ["red"], target_crs=32760, resolution=10)
+    assert got.sizes["time"] == 2
+    assert got.sizes["x"] < 130
+    assert (got.red.values > 0).any(axis=(1, 2)).all()
+    metres = shapely.box(*got.rio.bounds())
+    again = made.get_xarray(metres, ["red"], geometry_crs=32760, target_crs=32760, resolution=10)
+    assert again.sizes == got.sizes
+    assert len(made.subset(geometries=geopandas.GeoSeries([metres], crs=32760))) == 2
+
+
+def test_a_table_chooses_rows(plain: Collection, zones: Collection) -> None:
+    frame = geopandas.GeoDataFrame({"n": range(40)}, geometry=[shapely.box(n, 0, n + 0.1, 1) for n in range(20, 60)], crs=4326)
+    assert len(plain.subset(geometries=frame)) == 0
+    frame.loc[7, "geometry"] = AREA
+    assert len(plain.subset(geometries=frame.to_crs(3857))) == 2
+    assert set(zones.get_gdf(frame, ["red"]).n) == {7}
