@@ -31,6 +31,7 @@ from rasterloom.errors import RasterloomError
 from rasterloom.flows.pins import check_pinned
 from rasterloom.flows.readprogress import ReadProgress, tell_read
 from rasterloom.flows.readreport import ReadBar, leave_read_artifact
+from rasterloom.flows.runners import BATCHES_AT_ONCE, Pool, opened
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.references import substitute
@@ -39,11 +40,7 @@ from rasterloom.tasks.policies import references_only
 from rasterloom.tasks.reads import copy, finish, make
 from rasterloom.tasks.secrets import secret
 
-TASKS_AT_ONCE = 2
-"""Groups of units under way: while one ends, the other one asks."""
-
-
-_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner[Any](max_workers=TASKS_AT_ONCE))
+_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner[Any](max_workers=BATCHES_AT_ONCE))
 
 
 @flow(name="read", flow_run_name="{spec.name}.{read}", task_runner=_RUNNER, persist_result=False)
@@ -119,7 +116,8 @@ def _made(job: ReadJob, planned: PlannedRead, place: Workspace, progress: ReadPr
         bar(now)
 
     with Heartbeat(place, job.name, job.run_id):
-        made = Making(job, planned.missing, told=lambda made: told(made, "reading")).run()
+        with opened(job.effort) as pool:
+            made = Making(job, planned.missing, pool, told=lambda made: told(made, "reading")).run()
         told(made, "finishing")
         ref = cast("OutputRef", _tuned(finish, job)(quote(job), quote(planned.units), made.units, quote(made.traffic)))
     bar(replace(progress, stage="done", made=made.units))
@@ -127,15 +125,15 @@ def _made(job: ReadJob, planned: PlannedRead, place: Workspace, progress: ReadPr
 
 
 class Making:
-    """Makes units in groups, a few groups at once, on the flow's task runner. Used once, from the flow's thread."""
+    """Makes units in groups, a few groups at once, on a pool. Used once, from the flow's thread."""
 
-    def __init__(self, job: ReadJob, units: Sequence[Unit], *, told: Callable[[Making], None]) -> None:
+    def __init__(self, job: ReadJob, units: Sequence[Unit], pool: Pool, *, told: Callable[[Making], None]) -> None:
         """`told` is called after every group."""
-        effort = replace(job.effort, max_concurrent=max(1, job.effort.max_concurrent // TASKS_AT_ONCE))
-        self._job = replace(job, effort=effort)
+        self._pool = pool
+        self._job = replace(job, effort=replace(job.effort, max_concurrent=max(1, job.effort.max_concurrent // pool.at_once)))
         self._groups = deque(grouped(units))
         self._told = told
-        self._task = _tuned(make, job)
+        self._task = _tuned(pool.prepared(make), job)
         self._running = 0
         self._ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self.units = 0
@@ -151,14 +149,15 @@ class Making:
         return self
 
     def _submit(self) -> None:
-        while self._groups and self._running < TASKS_AT_ONCE:
+        while self._groups and self._running < self._pool.batches:
             group = self._groups.popleft()
             self._running += 1
-            self._task.submit(quote(self._job), quote(group), len(group) - 1).add_done_callback(self._ended.put)
+            future = self._pool.submit(self._task, job=self._job, units=group, label=_label(group))
+            future.add_done_callback(self._ended.put)
 
     def _settle(self, future: PrefectFuture[Any]) -> None:
         self._running -= 1
-        ref: MadeRef = future.result()
+        ref: MadeRef = self._pool.result(future)
         ref = ref.remembered() if future.state.name == "Cached" else ref  # a record holds the traffic of its day
         self.units += len(ref.keys)
         self.failures += ref.failures
@@ -169,6 +168,10 @@ class Making:
 def _run_id(now: datetime) -> str:
     """Sorts by time; new for every attempt. Not that of a build: its heartbeat is another one's."""
     return f"{now:%Y%m%dt%H%M%S}-read-{uuid4().hex[:8]}"
+
+
+def _label(group: Sequence[Unit]) -> str:
+    return group[0].label + (f"-and-{len(group) - 1}-more" if len(group) > 1 else "")
 
 
 def _tuned(step: Task[Any, Any], job: ReadJob) -> Task[Any, Any]:

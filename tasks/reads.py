@@ -27,12 +27,12 @@ def units_digest(inputs: Mapping[str, Any]) -> str:
 
 @task(
     name="read",
-    task_run_name="read-{units[0].label}-and-{more}-more",
+    task_run_name="read-{label}",
     cache_policy=ContentKey(namespace="read", digest=units_digest),
     result_serializer=ArtifactRefSerializer(),
     **UNAVAILABLE_ONLY,
 )
-def make(job: ReadJob, units: Sequence[Unit], more: int) -> MadeRef:  # noqa: ARG001  `more` is for the name of the run
+def make(job: ReadJob, units: Sequence[Unit], label: str) -> MadeRef:  # noqa: ARG001  for the name of the run
     """Read the pixels of some units."""
     return run.make_units(job, units, secrets=secret)
 

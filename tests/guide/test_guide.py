@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import rioxarray  # noqa: F401  the accessor `rio`
+import xarray
 from prefect.testing.utilities import prefect_test_harness
 from rasterio.features import geometry_mask
 from rasterio.transform import Affine, rowcol
@@ -27,7 +29,19 @@ from tests.servers import RangeServer, StacServer
 from tests.tokens import BlobServer, TokenServer
 
 AT_SERVERS = ("sf-bay", "madrid", "landsat", "naip", "filtered", "large-area", "planetary-computer")
-ELSEWHERE = ("narrower", "team", "table", "embeddings", "embeddings-query", "static-catalog", "points", "zonal", "composite", "chips")
+ELSEWHERE = (
+    "narrower",
+    "team",
+    "table",
+    "embeddings",
+    "embeddings-query",
+    "static-catalog",
+    "points",
+    "zonal",
+    "composite",
+    "chips",
+    "stack",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -257,6 +271,26 @@ def test_chips_are_cut(files: RangeServer, stac: StacServer, tmp_path: Path) -> 
             np.testing.assert_array_equal(chip.dataset_mask() > 0, valid)
             np.testing.assert_array_equal(chip.read(), np.where(valid, expected, 0))
         assert row["valid"] == valid.mean() >= 0.5
+    files.log.clear()
+    run(spec, tmp_path / "ws")
+    assert not files.log, "nothing has changed"
+
+
+@pytest.mark.slow
+def test_scenes_are_stacked(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
+    spec = at_a_server(example("stack"), files, stac)
+    pixels = near_market_street(files)
+    run(spec, tmp_path / "ws")
+    (output,) = (tmp_path / "ws" / "sf-cube" / "_reads" / "cube").rglob("stack.zarr")
+    assert (output.parent / "picture.png").stat().st_size > 5000
+    with xarray.open_zarr(output) as cube:
+        assert (cube.rio.crs.to_epsg(), cube.rio.resolution()) == (32610, (10.0, -10.0))
+        assert sorted(cube.scene.values) == ["cloudy", "scene-0", "scene-1"]
+        for name in ("B04", "B08", "ndvi"):
+            for layer in cube[name]:
+                expected = near(pixels[str(layer.scene.values)], name, cube.rio.transform(), layer.shape)
+                np.testing.assert_allclose(layer.values, expected, rtol=1e-6, atol=1e-7)
+                assert np.isfinite(expected).sum() > 400
     files.log.clear()
     run(spec, tmp_path / "ws")
     assert not files.log, "nothing has changed"

@@ -1,0 +1,75 @@
+"""The flow of a read: what it answers, what it leaves in Prefect, and how a build runs the reads of its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray
+from prefect.client.orchestration import get_client
+
+from rasterloom.errors import SpecError
+from rasterloom.flows.build import build
+from rasterloom.flows.read import read
+from rasterloom.flows.readprogress import ReadProgress, listening_to_reads
+from rasterloom.specs.loader import spec_from
+from rasterloom.specs.model import CollectionSpec
+from tests.access.world import BANDS, JUNE, World
+from tests.servers import RangeServer, StacServer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with StacServer() as stac, RangeServer({}) as files:
+        made = World(stac, files, tmp_path / "ws")
+        for number in range(3):
+            made.add(number, JUNE.replace(day=2 + number))
+        yield made
+
+
+def spec(world: World, **reads: Any) -> CollectionSpec:
+    source = {"stac": {"url": world.stac.url, "collection": "s2"}, "bbox": [14, 44, 16, 46], "dates": "2024-06"}
+    return spec_from({"name": "s2", **source, "band_map": {band: band.lower() for band in BANDS}, "reads": reads})
+
+
+def cube(**changes: Any) -> dict[str, Any]:
+    return {"kind": "stack", "bands": ["B04"], "area": [15.0, 45.14, 15.02, 45.15]} | changes
+
+
+def test_a_build_runs_its_reads_and_a_read_runs_alone(world: World, prefect_server: None, tmp_path: Path) -> None:
+    heard: list[ReadProgress] = []
+    asked = spec(world, cube=cube(output=str(tmp_path / "cube")), small=cube(resolution=20))
+    with listening_to_reads(heard.append):
+        done = build(asked, workspace=str(world.workspace))
+    assert [(each["read"], each["made"], each["changed"]) for each in (one["read"] for one in done["reads"])] == [
+        ("cube", 3, True),
+        ("small", 3, True),
+    ]
+    assert [progress.stage for progress in heard if progress.read == "cube"] == ["decided", "reading", "finishing", "done"]
+    assert done["reads"][0]["read"]["copied_to"] == str(tmp_path / "cube")
+    with xarray.open_zarr(tmp_path / "cube" / "stack.zarr") as data:
+        assert data.B04.shape[0] == 3
+    world.requests()
+    alone = read(asked, "cube", workspace=str(world.workspace))
+    assert alone["decision"] == {"action": "reuse", "reason": "nothing has changed", "copied": False}
+    assert world.requests() == (0, 0)
+    with get_client(sync_client=True) as client:
+        pages = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert "data:image/png;base64," in str(pages["s2-cube"].data)
+
+
+def test_a_read_that_fails_lets_the_others_run_and_is_told(world: World, prefect_server: None, tmp_path: Path) -> None:
+    asked = spec(world, wrong=cube(bands=["B99"]), right=cube())
+    with pytest.raises(SpecError, match="no band 'B99'"):
+        build(asked, workspace=str(world.workspace))
+    assert list((world.workspace / "s2" / "_reads" / "right").rglob("stack.zarr"))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("x")
+    with pytest.raises(SpecError, match="holds something"):
+        build(spec(world, right=cube(output=str(tmp_path / "taken"))), workspace=str(world.workspace))
+    with pytest.raises(SpecError, match="did you mean right"):
+        read(spec(world, right=cube()), "rihgt", workspace=str(world.workspace))
