@@ -136,12 +136,11 @@ def _picked(pixels: Pixels, source: Grid, target: Grid) -> Pixels:
     numbers = np.empty((2, *pixels.data.shape), kind)
     numbers[0] = np.arange(1, source.height + 1, dtype=kind)[:, None]
     numbers[1] = np.arange(1, source.width + 1, dtype=kind)[None, :]
-    rows, cols = _reprojected(numbers, source, target, "nearest").astype(np.int64) - 1
-    there = rows >= 0
-    made = nothing(pixels.data.dtype, target)
-    made.data[there] = pixels.data[rows[there], cols[there]]
-    made.valid[there] = pixels.valid[rows[there], cols[there]]
-    return made
+    rows, cols = _reprojected(numbers, source, target, "nearest").astype(np.intp)
+    there = rows > 0
+    places = np.maximum((rows - 1) * source.width + cols - 1, 0)
+    valid = pixels.valid.ravel().take(places) & there
+    return Pixels(data=np.where(there, pixels.data.ravel().take(places), np.zeros((), pixels.data.dtype)), valid=valid)
 
 
 def _mixed(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -> Pixels:
