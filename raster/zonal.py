@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
-_PLAIN = ("valid", "sum", "mean", "std", "min", "max")
-"""Statistics that need no order of the values; the others are quantiles or of classes."""
+_LOW = 0xFFFFFFFF
 _CLASSES = ("majority", "minority", "variety", "histogram")
 
 
@@ -38,23 +37,41 @@ def percentile_of(name: str) -> float | None:
     return float(name[1:]) if name[:1] == "p" and name[1:].replace(".", "", 1).isdigit() else None
 
 
-def statistics(zones: NDArray[np.int64], values: NDArray[Any], count: int, wanted: Sequence[str]) -> dict[str, Any]:
+def statistics(zones: NDArray[np.integer[Any]], values: NDArray[Any], count: int, wanted: Sequence[str]) -> dict[str, Any]:
     """Each of `wanted` for the zones 0 to `count` - 1.
 
-    `zones` and `values` have shape (n,): the zone of each valid value; neither need be sorted. Everything is computed in float64.
-    Arrays have shape (count,), NaN where a zone has no value, but `valid` and `variety`, which count, and `histogram`: a list of
+    `zones` and `values` have shape (n,): the zone of each valid value; neither need be sorted, no value is NaN.
+    Everything is computed in float64. Arrays have shape (count,), NaN where a zone has no value, but `valid` and `variety`, which count, and `histogram`: a list of
     (value, count) by value for each zone. `std` is that of the population; percentiles are interpolated as numpy's `linear`;
     of values that are equally frequent, `majority` and `minority` are the smallest.
     """
-    segments = _segments(zones, values, count, sort=any(name not in _PLAIN for name in wanted))
+    segments = _segments(zones, values, count)
     runs = _runs(segments) if any(name in _CLASSES for name in wanted) else None
     return {name: _of_classes(name, runs, count) if runs and name in _CLASSES else _of_numbers(name, segments) for name in wanted}
 
 
-def _segments(zones: NDArray[np.int64], values: NDArray[Any], count: int, *, sort: bool) -> Segments:
-    order = np.lexsort((values, zones)) if sort else np.argsort(zones, kind="stable")
+def _segments(zones: NDArray[np.integer[Any]], values: NDArray[Any], count: int) -> Segments:
     valid = np.bincount(zones, minlength=count).astype(np.int64)
-    return Segments(values=values[order].astype(np.float64), starts=np.cumsum(valid) - valid, valid=valid)
+    return Segments(values=_by_zone(zones, values), starts=np.cumsum(valid) - valid, valid=valid)
+
+
+def _by_zone(zones: NDArray[np.integer[Any]], values: NDArray[Any]) -> Numbers:
+    """Sorted by zone, then value. Numbers of up to 32 bits are sorted as one integer with their zone: a tenth of the time of two keys."""
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize > 4 or values.dtype == np.float16 or not len(values):
+        return values[np.lexsort((values, zones))].astype(np.float64)
+    keys = np.sort(zones.astype(np.int64) << 32 | _ordered(values)) & _LOW
+    if values.dtype.kind == "f":
+        bits = keys.astype(np.uint32)
+        return np.where(bits >> 31, bits & 0x7FFFFFFF, ~bits).astype(np.uint32).view(np.float32).astype(np.float64)
+    return (keys + int(np.iinfo(values.dtype).min)).astype(np.float64)
+
+
+def _ordered(values: NDArray[Any]) -> NDArray[np.int64]:
+    """0 to 2**32 - 1 in the order of the values: the bits of a float are in order but for their sign."""
+    if values.dtype.kind != "f":
+        return values.astype(np.int64) - int(np.iinfo(values.dtype).min)
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | 0x80000000).astype(np.int64)
 
 
 def _of_numbers(name: str, segments: Segments) -> NDArray[Any]:

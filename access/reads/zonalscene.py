@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ from rasterloom.access.values import Failure
 from rasterloom.errors import RasterloomError
 from rasterloom.raster.decode import numpy_dtype
 from rasterloom.raster.layers import Layer
-from rasterloom.raster.zonal import Numbers
 
 _HELD = 1 << 24
 """Values above which complete zones are handed on: what is held beyond it are the zones that are not complete yet."""
@@ -34,10 +34,10 @@ class Counted:
     """Ascending."""
     count: NDArray[np.int64]
     """Pixels of each zone that lie in the raster, valid or not."""
-    owners: NDArray[np.int64]
+    owners: NDArray[np.int32]
     """Place in `zones` of each valid value, shape (n,)."""
-    values: Numbers
-    """Shape (n,)."""
+    values: NDArray[Any]
+    """Shape (n,), in the dtype of the output."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -47,22 +47,25 @@ class _Tally:
     name: str
     count: NDArray[np.int64]
     """Of all zones."""
-    owners: list[NDArray[np.int64]] = field(default_factory=list[NDArray[np.int64]])
-    values: list[Numbers] = field(default_factory=list[Numbers])
+    owners: list[NDArray[np.int32]] = field(default_factory=list[NDArray[np.int32]])
+    values: list[NDArray[Any]] = field(default_factory=list[NDArray[Any]])
     held: int = 0
 
     def add(self, zones: NDArray[np.int32], values: NDArray[np.generic], valid: NDArray[np.bool_]) -> None:
         """Pixels of a block: their zones, what the output holds there."""
         self.count += np.bincount(zones, minlength=len(self.count))
-        self.owners.append(zones[valid].astype(np.int64))
-        self.values.append(values[valid].astype(np.float64))
-        self.held += int(valid.sum())
+        self.owners.append(zones[valid])
+        self.values.append(values[valid])
+        self.held += len(self.owners[-1])
 
     def taken(self, zones: NDArray[np.int64]) -> Counted:
         """What is held of some zones, which are complete."""
-        owners, values = np.concatenate([*self.owners, np.empty(0, np.int64)]), np.concatenate([*self.values, np.empty(0)])
-        places = np.searchsorted(zones, owners)
-        mine = zones[np.minimum(places, len(zones) - 1)] == owners if len(zones) else np.zeros(len(owners), bool)
+        owners = np.concatenate([*self.owners, np.empty(0, np.int32)])
+        values = np.concatenate(self.values) if self.values else np.empty(0)
+        place = np.full(len(self.count), -1, np.int32)
+        place[zones] = np.arange(len(zones))
+        places = place[owners]
+        mine = places >= 0
         self.owners, self.values, self.held = [owners[~mine]], [values[~mine]], int((~mine).sum())
         return Counted(name=self.name, zones=zones, count=self.count[zones], owners=places[mine], values=values[mine])
 

@@ -79,3 +79,19 @@ def test_no_zone_and_no_value() -> None:
 )
 def test_names_of_percentiles(name: str, percentile: float | None) -> None:
     assert percentile_of(name) == percentile
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64", "bool"])
+def test_of_every_type(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    kind = np.dtype(dtype)
+    limits = (0, 2) if kind.kind == "b" else (-1000, 1000) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    drawn = rng.uniform(*limits, 300).astype(kind)
+    values = np.concatenate([drawn, drawn[:80], np.array([limits[0]], kind), np.array([0], kind)])
+    zones = rng.integers(0, 5, len(values))
+    found = statistics(zones, values, 5, ALL)
+    for zone in range(5):
+        expected = by_hand(values[zones == zone])
+        for name in ("valid", "min", "max", "median", "variety", "majority", "minority"):
+            assert found[name][zone] == expected[name], name
+        np.testing.assert_allclose(found["mean"][zone], expected["mean"], rtol=1e-9, atol=1e-6)
