@@ -33,6 +33,8 @@ from rasterloom.specs.reads import ChipsRead
 
 VERSION = 1
 """Of what a unit holds."""
+MOST = 100_000
+"""Windows of a grid: each is a file, or a chunk, of every scene."""
 MANIFEST, ARRAY = "chips.parquet", "chips.zarr"
 _BLOCK = 2048
 """Pixels of the edge of what is read of a scene at once, about."""
@@ -50,6 +52,11 @@ def plan(job: ReadJob, view: Collection) -> list[Unit]:
             f"reads.{job.read}: a chip is {read.size} pixels wide and high, the area {grid.width} x {grid.height}",
             remedy="give a larger area, a finer resolution, or a smaller size",
         )
+    count = _counted(grid.height, read) * _counted(grid.width, read)
+    if count > MOST:
+        raise SpecError(
+            f"reads.{job.read}: there are {count:,} windows, the most are {MOST:,}", remedy="give a smaller area or a larger stride"
+        )
     names = [*bands, *(read.expressions or {})]
     cut = [read.size, read.stride, read.min_valid, read.area or job.area]
     question = [grid_to_json(grid), list(bands), read.expressions, [each.model_dump() for each in read.mask or ()], read.resampling]
@@ -64,6 +71,11 @@ def plan(job: ReadJob, view: Collection) -> list[Unit]:
         )
         for scene in scenes
     ]
+
+
+def _counted(length: int, read: ChipsRead) -> int:
+    """Windows along an edge."""
+    return (length - read.size) // (read.stride or read.size) + 1
 
 
 def _read(job: ReadJob) -> ChipsRead:

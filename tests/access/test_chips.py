@@ -126,7 +126,11 @@ def test_a_new_scene_makes_its_chips_alone_and_a_killed_job_goes_on(imagery: Ima
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"size": 512}, "a chip is 512 pixels wide and high, the area"), ({"bands": ["B8A"]}, "the collection has no band 'B8A'")],
+    [
+        ({"size": 8, "stride": 1, "resolution": 2.0}, "windows, the most are 100,000"),
+        ({"size": 512}, "a chip is 512 pixels wide and high, the area"),
+        ({"bands": ["B8A"]}, "the collection has no band 'B8A'"),
+    ],
 )
 def test_what_cannot_be_cut_is_told_before_anything_is_asked(imagery: Imagery, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):

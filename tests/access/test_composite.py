@@ -109,6 +109,7 @@ def test_the_first_valid_pixel_by_the_least_clouds(imagery: Imagery) -> None:
     assert 0 < np.ma.count_masked(found) < found.size / 10
 
 
+@pytest.mark.slow
 def test_an_expression_is_composed_and_not_the_bands(imagery: Imagery) -> None:
     spec = read(bands=None, expressions={"ndvi": "(B08 - B04) / (B08 + B04)", "green": "B08 > 2 * B04"}, period="P1M")
     output = imagery.output(run_read(imagery.job(spec)).ref)
