@@ -37,12 +37,15 @@ class Rig:
     """Requests at once, the same for every side: all of them for the header stage, the first one for builds."""
     repeats: int
     pin: bool
+    others_python: str | None = None
+    """With async-geotiff and odc-stac."""
     errors: list[str] = field(default_factory=list)
     """Errors of sides, for the report."""
 
     def side(self, name: str, phase: str, **order: Any) -> dict[str, Any]:
         """Run one phase in a fresh process. An error is noted and gives an empty answer: the other sides still count."""
         others = {"rasteret": self.rasteret_python, "rasterio-other": self.rasterio_python}
+        others |= {"asyncgeotiff": self.others_python, "odc": self.others_python}
         python = others.get(name, self.python)
         if python is None:
             return {}

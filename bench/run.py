@@ -1,10 +1,11 @@
 """Measure Rasterloom beside Rasteret 0.4.1 and rasterio/GDAL, and compare with the bounds that the project has set itself.
 
     python bench/run.py --out bench.json [--rasteret-python ~/rasteret-venv/bin/python] [--corpus FOLDER]
-                        [--rasterio-python ~/rasterio-1.4-venv/bin/python]
+                        [--rasterio-python ~/rasterio-1.4-venv/bin/python] [--others-python ~/others-venv/bin/python]
 
 Needs the `test` extra (rasterio writes the two templates and is one of the sides). Rasteret needs Python 3.12 or 3.13 and its own
-virtual environment (`pip install rasteret==0.4.1`); without it, its columns stay empty. Everything is served from this machine with
+virtual environment (`pip install rasteret==0.4.1`); without it, its columns stay empty. The others are async-geotiff and
+odc-stac (`pip install async-geotiff odc-stac obstore`), for reads alone. Everything is served from this machine with
 injected latency, by a process of its own. Ends with 1 where a bound is missed or a side fails. All ratios compare runs of this one call.
 """
 
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import sections
+import windows
 from rig import Rig
 
-SECTIONS = ("headers", "corpus", "builds", "memory")
+SECTIONS = ("headers", "corpus", "builds", "memory", "reads")
 DECISIVE_LATENCY = 30.0
 """Milliseconds at which the header stages are compared."""
 DEFAULT_CONCURRENCY = 100
@@ -117,6 +119,44 @@ BOUNDS = (
 )
 
 
+def _read(results: dict[str, Any], case: windows.Case, side: str, key: str) -> float | None:
+    rows = results.get("reads", {}).get("summary", [])
+    found = [row for row in rows if (row["case"], row["side"], row["latency_ms"]) == (case.name, side, DECISIVE_LATENCY)]
+    return found[0].get(key) if found else None
+
+
+def _read_bound(case: windows.Case, other: str, key: str, limit: float) -> Bound:
+    """CPU: ours of the other's; wall: how many times as fast."""
+    if key == "wall_s":
+        name = f"{case.name}: times {other}'s clock"
+        return Bound(name, limit, False, lambda r: _ratio(_read(r, case, other, key), _read(r, case, "rasterloom", key)))
+    name = f"{case.name}: CPU per asset, of {other}'s"
+    return Bound(name, limit, True, lambda r: _ratio(_read(r, case, "rasterloom", key), _read(r, case, other, key)))
+
+
+def _read_bounds() -> list[Bound]:
+    found: list[Bound] = []
+    for case in windows.CASES:
+        limits = {"rasterio": case.cpu_of_rasterio} | ({"rasteret": 0.45} if case.rasteret else {})
+        found += [_read_bound(case, other, "cpu_ms_per_asset", limit) for other, limit in limits.items()]
+        if case.small:
+            found += [_read_bound(case, other, "wall_s", limit) for other, limit in (("rasterio", 3.0), ("rasteret", 2.0))]
+    different = Bound("reads whose pixels differ between sides", 0, True, lambda r: _count(r, _different))
+    return [*found, different, Bound("reads with other requests than planned", 0, True, lambda r: _count(r, _unplanned))]
+
+
+def _count(results: dict[str, Any], wrong: Callable[[dict[str, Any]], int]) -> float | None:
+    return float(wrong(results["reads"])) if "reads" in results else None
+
+
+def _different(read: dict[str, Any]) -> int:
+    return sum(not same for same in read["same_pixels"].values())
+
+
+def _unplanned(read: dict[str, Any]) -> int:
+    return sum(row["requests_per_asset"] != row["planned_requests"] for row in read["summary"] if row["side"] == "rasterloom")
+
+
 def measure(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {}
     if "headers" in options.only:
@@ -128,10 +168,12 @@ def measure(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
     if "memory" in options.only:
         few, many = options.memory
         results["memory"] = sections.memory(rig, few=few, many=many, bands=options.bands)
+    if "reads" in options.only:
+        results["reads"] = windows.reads(rig, latencies=options.read_latencies, cases=options.cases)
     return results
 
 
-def _numbers(kind: Callable[[str], float]) -> Callable[[str], list[Any]]:
+def _numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return lambda text: [kind(part) for part in text.split(",")]
 
 
@@ -142,6 +184,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rasterloom-bench", help="templates (18 MB), kept")
     parser.add_argument("--rasteret-python", help="interpreter of a virtual environment with rasteret 0.4.1")
     parser.add_argument("--rasterio-python", help="interpreter with another version of rasterio (1.4: what the bounds were set with)")
+    parser.add_argument("--others-python", help="interpreter with async-geotiff and odc-stac, for reads")
     parser.add_argument("--corpus", type=Path, help="a folder of TIFFs whose headers are to be counted")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
@@ -152,6 +195,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=2000, help="of the whole build")
     parser.add_argument("--bands", type=int, default=4)
     parser.add_argument("--memory", type=_numbers(int), default=[5000, 50000], metavar="FEW,MANY")
+    parser.add_argument("--read-latencies", type=_numbers(float), default=[DECISIVE_LATENCY, 0.0], metavar="MS,MS", help="of reads")
+    parser.add_argument("--cases", type=_numbers(str), default=[], help=f"of reads, of {','.join(case.name for case in windows.CASES)}")
     parser.add_argument("--no-pin", action="store_true", help="do not give clients one core and the server the others (header stage)")
     return parser.parse_args(arguments)
 
@@ -174,13 +219,14 @@ def main(arguments: list[str]) -> int:
         python=sys.executable,
         rasteret_python=options.rasteret_python,
         rasterio_python=options.rasterio_python,
+        others_python=options.others_python,
         concurrency=tuple(options.concurrency),
         repeats=options.repeats,
         pin=not options.no_pin,
     )
     started = datetime.now(UTC)
     results = measure(rig, options)
-    verdicts = [bound.verdict(results) for bound in BOUNDS]
+    verdicts = [bound.verdict(results) for bound in (*BOUNDS, *_read_bounds())]
     about = {
         "date": started.isoformat(timespec="seconds"),
         "arguments": [text for text in arguments if not text.startswith(("/", "~"))],

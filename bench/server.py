@@ -6,6 +6,7 @@ prints one line with its base URL when it listens. Paths:
 
     /stac, /stac/collections, /stac/collections/ID, /stac/search      GET and POST; collections, bbox, datetime, limit, token
     /files/SCENE/BAND.tif, /corpus/PATH                               GET with ranges, HEAD
+    /corpus/copies/ANYTHING/PATH                                      the same file under another name
     /_/stats, /_/reset, /_/latency/MS                                 counters and the delay of every other answer
     /_/change/N                                                       from now on N items, every other one of the newest, are newer
     /_/warm/N                                                         make the headers of the first N scenes now
@@ -114,6 +115,7 @@ def _slice(file: scenes.File, start: int, end: int) -> bytes:
 def _file(state: State, path: str) -> scenes.File | None:
     _, room, *rest = path.split("/")
     if room == "corpus":
+        rest = rest[2:] if rest[0] == "copies" else rest
         local = state.corpus.joinpath(*rest) if state.corpus else None
         return scenes.File(b"", local.stat().st_size, local) if local and local.is_file() and ".." not in rest else None
     number_of, band = rest[0].rpartition("_")[2], rest[-1].removesuffix(".tif")

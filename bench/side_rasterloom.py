@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from measure import cpu_seconds, run_side, timed
+from reading import digests, measured
 
 SEARCHES_AT_ONCE, BATCHES_AT_ONCE = 4, 2
 """As in `rasterloom.flows.gather`."""
@@ -127,5 +128,46 @@ def window(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"checksum": sum(totals), "arrays": len(totals)}
 
 
+def windows(order: dict[str, Any]) -> dict[str, Any]:
+    """The same window of every file, all bands; the headers are known, as they are in a collection."""
+    import numpy as np
+
+    from rasterloom import __version__
+    from rasterloom.access.headers import fetch_headers
+    from rasterloom.access.pixels.engine import Engine
+    from rasterloom.access.pixels.values import BandFile, WindowRead
+    from rasterloom.access.secrets import environment_secrets
+    from rasterloom.access.stores import Stores
+    from rasterloom.access.values import Asset
+    from rasterloom.raster.tiles import Window, spans_of, tiles_of
+    from rasterloom.specs.effort import AuthRef, Effort
+
+    effort = Effort(max_concurrent=order["concurrency"], allow_private_hosts=True)
+    assets = [Asset(band="B", key="data", href=url, band_index=0) for url in order["urls"]]
+    known = fetch_headers(assets, Stores(AuthRef(), effort=effort, secrets=environment_secrets), effort=effort, first_range={}).results
+    window = Window(col=order["col"], row=order["row"], width=order["side"], height=order["side"])
+    files = [
+        BandFile(scene=url, band=f"B{band}", href=url, band_index=band, header=header, crs=header.crs)
+        for url, header in zip(order["urls"], known, strict=True)
+        for band in range(order["bands"])
+    ]
+    planned = len(spans_of(tiles_of(known[0], 0, known[0].full, window)))
+    result: dict[str, Any] = {"version": f"rasterloom {__version__}", "planned": planned}
+    with measured(order, result):
+        engine = Engine(Stores(AuthRef(), effort=effort, secrets=environment_secrets), effort=effort)
+        found = engine.read_all(WindowRead(file=file, window=window) for file in files)
+    each = order["bands"]
+    return result | {"digests": digests(np.stack([p.data for p in found[at : at + each]]) for at in range(0, len(found), each))}
+
+
 if __name__ == "__main__":
-    run_side({"headers": headers, "build_plain": build_plain, "build_flow": build_flow, "one_file": one_file, "window": window})
+    run_side(
+        {
+            "headers": headers,
+            "build_plain": build_plain,
+            "build_flow": build_flow,
+            "one_file": one_file,
+            "window": window,
+            "windows": windows,
+        }
+    )
