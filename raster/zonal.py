@@ -41,8 +41,8 @@ def statistics(zones: NDArray[np.integer[Any]], values: NDArray[Any], count: int
     """Each of `wanted` for the zones 0 to `count` - 1.
 
     `zones` and `values` have shape (n,): the zone of each valid value; neither need be sorted, no value is NaN.
-    Everything is computed in float64. Arrays have shape (count,), NaN where a zone has no value, but `valid` and `variety`, which count, and `histogram`: a list of
-    (value, count) by value for each zone. `std` is that of the population; percentiles are interpolated as numpy's `linear`;
+    Everything is computed in float64. Arrays have shape (count,), NaN where a zone has no value, but `valid` and `variety`, which
+    count, and `histogram`: a list of (value, count) by value for each zone. `std` is that of the population; percentiles are interpolated as numpy's `linear`;
     of values that are equally frequent, `majority` and `minority` are the smallest.
     """
     segments = _segments(zones, values, count)
