@@ -40,10 +40,10 @@ def percentile_of(name: str) -> float | None:
 def statistics(zones: NDArray[np.integer[Any]], values: NDArray[Any], count: int, wanted: Sequence[str]) -> dict[str, Any]:
     """Each of `wanted` for the zones 0 to `count` - 1.
 
-    `zones` and `values` have shape (n,): the zone of each valid value; neither need be sorted, no value is NaN.
-    Everything is computed in float64. Arrays have shape (count,), NaN where a zone has no value, but `valid` and `variety`, which
-    count, and `histogram`: a list of (value, count) by value for each zone. `std` is that of the population; percentiles are interpolated as numpy's `linear`;
-    of values that are equally frequent, `majority` and `minority` are the smallest.
+    `zones` and `values` have shape (n,): the zone of each valid value; neither need be sorted, no value is NaN. Everything is computed
+    in float64. Arrays have shape (count,), NaN where a zone has no value; but `valid` and `variety` count, and `histogram` is a list of
+    (value, count) by value for each zone. `std` is that of the population; percentiles are interpolated as numpy's `linear`; of values
+    that are equally frequent, `majority` and `minority` are the smallest.
     """
     segments = _segments(zones, values, count)
     runs = _runs(segments) if any(name in _CLASSES for name in wanted) else None
