@@ -135,3 +135,36 @@ def test_no_answer_takes_longer_than_the_deadline_however_little_comes_at_a_time
         asked(connection, 0.05)
     with served(PLAIN[:-1], hold=True) as connection, pytest.raises(TimeoutError):
         asked(connection, 0.3).read(100)
+
+
+LARGE = bytes(range(256)) * 4096
+HEAD = b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n\r\n" % len(LARGE)
+
+
+def test_a_large_body_is_received_where_it_stays() -> None:
+    for cut in (0, 1, 5000, len(LARGE)):
+        with served(HEAD + LARGE[:cut], LARGE[cut:], hold=True) as connection:
+            reply = asked(connection)
+            assert reply.plain
+            assert reply.read_large(len(LARGE)) == LARGE
+            assert reply.complete
+            assert reply.reusable
+
+
+def test_a_large_body_that_breaks_off_or_goes_on() -> None:
+    with served(HEAD, LARGE[:-1]) as connection:
+        reply = asked(connection)
+        assert len(reply.read_large(len(LARGE))) == len(LARGE) - 1
+        assert not reply.complete
+        assert not reply.reusable
+    with served(HEAD + LARGE[:10] + LARGE[10:] + b"more") as connection:
+        reply = asked(connection)
+        assert len(reply.read_large(100)) == 101  # one byte too many is noticed, and no more are taken
+        assert not reply.reusable
+
+
+def test_a_large_body_has_a_deadline() -> None:
+    with served(HEAD, LARGE[:100], hold=True) as connection:
+        reply = asked(connection, 0.3)
+        with pytest.raises(TimeoutError):
+            reply.read_large(len(LARGE))
