@@ -13,7 +13,7 @@ WIDTH = 720
 
 _ALONE = (
     "text{font:12px system-ui,sans-serif;fill:#3d4852}.back{fill:#fff}.sea{fill:#f3f6f8}.grid{stroke:#d5dde3;fill:none}"
-    ".foot{stroke:#12687f;fill:#1a86a3}.area{stroke:#b3430b;fill:none}.bar{fill:#1a86a3}.range{stroke:#8794a0}.dot{fill:#3d4852}"
+    ".foot{stroke:#12687f;fill:#1a86a3}.area{stroke:#b3430b;fill:none}.bar,.cell{fill:#1a86a3}.range{stroke:#8794a0}.dot{fill:#3d4852}"
     ".axis{stroke:#77838e;fill:none}"
 )
 """Colours where no page gives any: a picture on white."""

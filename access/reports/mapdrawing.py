@@ -82,8 +82,8 @@ def _shapes(plot: _Plot, footprints: Iterable[Footprint], most: int, *, is_grid:
         levels.setdefault(level, []).append(f'<path d="{plot.path(each.rings)}"/>')
     for level, paths in sorted(levels.items()):
         opacity = (0.15 + 0.17 * level) if is_grid else (0.08 + 0.06 * level)
-        edge = 'stroke="none"' if is_grid else 'stroke-width="0.8" stroke-opacity="0.7"'
-        yield f'<g class="foot" fill-opacity="{opacity:.2f}" fill-rule="evenodd" {edge}>{"".join(paths)}</g>'
+        kind = 'class="cell"' if is_grid else 'class="foot" stroke-width="0.8" stroke-opacity="0.7" fill-rule="evenodd"'
+        yield f'<g {kind} fill-opacity="{opacity:.2f}">{"".join(paths)}</g>'
 
 
 def _graticule(plot: _Plot) -> Iterable[str]:

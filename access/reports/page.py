@@ -61,9 +61,8 @@ def _decided(decision: Decision) -> str:
 
 
 def _fresh(freshness: Freshness) -> str:
-    return (
-        f'<p class="note {freshness.state}" role="note"><strong>{freshness.state.capitalize()}.</strong> {escape(freshness.message)}.</p>'
-    )
+    word = {"fresh": "Fresh", "warn": "Warning", "error": "Stale"}[freshness.state]
+    return f'<p class="note {freshness.state}" role="note"><strong>{word}:</strong> {escape(freshness.message)}.</p>'
 
 
 def _tile(figure: Figure) -> str:

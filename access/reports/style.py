@@ -46,7 +46,7 @@ svg .grid{stroke:var(--line);fill:none}
 svg .axis{stroke:var(--soft)}
 svg .foot{fill:var(--foot);stroke:var(--foot)}
 svg .area{stroke:var(--area);fill:none}
-svg .bar{fill:var(--foot)}
+svg .bar,svg .cell{fill:var(--foot)}
 svg .range{stroke:var(--soft)}
 svg .dot{fill:var(--ink)}
 svg .bar:hover{fill:var(--area)}

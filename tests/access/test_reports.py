@@ -40,6 +40,7 @@ from rasterloom.access.reports.style import STYLE
 from rasterloom.access.values import Failure
 from rasterloom.access.verify import verify
 from rasterloom.errors import SpecError
+from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.question import Box
 from tests.access.building import job, opened, question, scene, searched, staged
 from tests.access.test_commits import draft
@@ -236,6 +237,16 @@ def test_the_page_stands_by_itself_and_foreign_text_is_text(collection: Opened) 
     assert [link["href"] for link in seen.of("a") if (link["href"] or "").startswith("http")] == [
         "https://data.example.org/a/B04.tif?X-Amz-Signature=REDACTED&q=1"
     ]
+
+
+@pytest.mark.parametrize(("state", "word"), [("fresh", "Fresh"), ("warn", "Warning"), ("error", "Stale")])
+def test_the_state_of_freshness_is_said_in_words_and_not_by_colour_alone(collection: Opened, state: Any, word: str) -> None:
+    now = datetime(2024, 7, 1, tzinfo=UTC)
+    report = report_of(collection, freshness=Freshness(state=state, cause="", message=f"because {EVIL}", newest=now, looked=now))
+    seen = check_page(page(report))
+    assert f"{word}:" in seen.text
+    assert f" because {EVIL}." in seen.text
+    assert f"**{state}**: because" in markdown(report)
 
 
 def test_nothing_secret_is_in_either(collection: Opened) -> None:
