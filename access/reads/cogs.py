@@ -15,6 +15,7 @@ from rasterloom.access.disk import disk_errors
 from rasterloom.access.pixels.warp import gdal_crs
 from rasterloom.access.reads.layerfiles import TILE
 from rasterloom.access.reads.pictures import LONGEST, Panel
+from rasterloom.errors import SpecError
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
 from rasterloom.raster.tiles import Window
@@ -51,7 +52,8 @@ class Statistics:
 def write_cog(path: Path, grid: Grid, facts: ImageFacts, squares: Iterable[tuple[Window, Layer]]) -> Statistics:
     """Write an image of one band; where no square is, and where one is invalid, stands nodata. Holds one square at a time.
 
-    Overviews of floats are means of the valid pixels, of whole numbers the nearest pixel: those may be classes.
+    Overviews of floats are means of the valid pixels, of whole numbers the nearest pixel: those may be classes. Raises SpecError where
+    a valid pixel holds the nodata.
     """
     import rasterio  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
     from rasterio.shutil import copy  # noqa: PLC0415
@@ -63,6 +65,7 @@ def write_cog(path: Path, grid: Grid, facts: ImageFacts, squares: Iterable[tuple
             image.set_band_description(1, facts.name)
             image.scales, image.offsets = (facts.scale,), (facts.offset,)
             for window, layer in squares:
+                _check(layer, facts)
                 data = np.where(layer.valid, layer.data, facts.nodata).astype(facts.dtype)
                 image.write(data, 1, window=((window.row, window.row + window.height), (window.col, window.col + window.width)))
                 counted.add(layer)
@@ -70,6 +73,15 @@ def write_cog(path: Path, grid: Grid, facts: ImageFacts, squares: Iterable[tuple
         copy(plain, path, driver="COG", compress="DEFLATE", predictor="YES", blocksize=_BLOCK, bigtiff="IF_SAFER",
              overview_resampling="AVERAGE" if is_float else "NEAREST")  # fmt: skip
     return counted.statistics(grid)
+
+
+def _check(layer: Layer, facts: ImageFacts) -> None:
+    """A file with a mask of its own may hold its nodata as a value."""
+    if facts.nodata == facts.nodata and (layer.data[layer.valid] == facts.nodata).any():
+        raise SpecError(
+            f"{facts.name} has valid pixels that hold {facts.nodata:g}, the nodata of its files",
+            remedy=f"write expressions: {{{facts.name}: {facts.name}}} in place of bands: floats have NaN for nodata",
+        )
 
 
 def _profile(grid: Grid, facts: ImageFacts) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from rasterloom.access.reads.pictures import Panel, colours_of, metres_of, quick
 from rasterloom.access.reads.scenes import output_bands, planned_scenes
 from rasterloom.access.reads.stacitems import CATALOG, ImageItem, write_catalog
 from rasterloom.access.values import Failure
+from rasterloom.errors import SpecError
 from rasterloom.raster.composites import composed
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
@@ -47,6 +48,8 @@ def plan(job: ReadJob, view: Collection) -> list[Unit]:
     read = _read(job)
     scenes = planned_scenes(job, view)
     bands = output_bands(read, view.bands)
+    if all(scene.datetime is None for scene in scenes):
+        raise SpecError(f"reads.{job.read}: no scene of {job.name} has a time", remedy="make a stack, or give the scenes a datetime")
     grid = grid_of_job(job, view, scenes)
     image_plans(read, bands, [facts_to_json(scene.files) for scene in scenes])
     orders = orders_of(view, read.order_by)

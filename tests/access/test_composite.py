@@ -274,3 +274,17 @@ def test_whole_numbers_without_a_nodata_become_floats(tmp_path: Path) -> None:
         found = file.read(1, masked=True)
     assert found.min() == 0
     assert found.max() == 39_999
+
+
+@pytest.mark.slow
+def test_a_valid_pixel_that_holds_the_nodata_is_told(tmp_path: Path) -> None:
+    made = Imagery(tmp_path / "files", tmp_path / "workspace")
+    made.add("scene-0", DAYS[0], {"B04": np.arange(40_000).reshape(200, 200).astype("u2")}, nodata=7)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(made.path("scene-0", "B04"), "r+") as file:
+        file.write_mask(np.ones((200, 200), bool))
+    made.build()
+    spec = {"kind": "composite", "method": "max"}
+    with pytest.raises(SpecError, match="B04 has valid pixels that hold 7"):
+        run_read(made.job(spec))
+    output = made.output(run_read(made.job({**spec, "expressions": {"B04": "B04"}}, run_id="read-2")).ref)
+    assert image(output / "all" / "B04.tif").compressed().tolist() == list(range(40_000))
