@@ -171,19 +171,19 @@ class Reply:
         """Whether the body comes as it is, and as long as the head says: then nothing of it needs a parser."""
         return self.length is not None and b"transfer-encoding" not in self._fields
 
-    def read_large(self, count: int) -> memoryview:
-        """The next `count` bytes of a `plain` body, and one more where the server sends too many; fewer where the connection ends.
+    def read_large(self) -> memoryview:
+        """All of a `plain` body, of which nothing was read; fewer bytes than its length where the connection ends.
 
         Received where they stay: in pieces they would be copied twice, with the interpreter's lock held.
         """
-        place = memoryview(np.empty(count + 1, np.uint8))
-        have = 0
+        count, have = self.length or 0, 0
+        place = memoryview(np.empty(count, np.uint8))
         for piece in self._held:
             place[have : have + len(piece)] = piece
             have += len(piece)
         while have < count and (got := self._connection.received_into(place[have:])):
             have += got
-        self._held, self._parser, self._done = [], None, have == self.length
+        self._held, self._parser, self._done = [], None, have == count
         return place[:have].toreadonly()
 
 

@@ -252,8 +252,8 @@ class _Answer:
 
     def _read(self, expected: int) -> bytes | memoryview:
         """The body, which is to have this length, and not a byte more. Raises `IncompleteRead` where the connection breaks off."""
-        large = expected > _LARGE and self._reply.plain
-        data = self._reply.read_large(expected) if large else self._reply.read(expected + 1)
+        large = expected > _LARGE and self._reply.plain and self._reply.length == expected
+        data = self._reply.read_large() if large else self._reply.read(expected + 1)
         if len(data) > expected:
             raise RangesIgnored(f"the server sends more than the {expected} bytes that were asked for")
         if len(data) < expected:
