@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from rasterloom.access.pixels.areas import Areas
 from rasterloom.access.pixels.arrays import SMALLER, Cut, cut_of
 from rasterloom.access.pixels.engine import Engine
-from rasterloom.access.pixels.gridded import on_grid, projected, read_for
+from rasterloom.access.pixels.gridded import LONLAT, on_grid, projected, read_for
 from rasterloom.access.pixels.scenes import SceneFiles
 from rasterloom.access.pixels.stacks import (
     Layers,
@@ -65,7 +65,8 @@ def frame_of(engine: Engine, scenes: Sequence[SceneFiles], areas: Areas, wish: W
     if not rows:
         raise SpecError("no scene of the collection has pixels in the area", remedy="see collection.bounds, and the dates of the view")
     shapes = [projected(shape, wish.crs) for shape in areas.shapes] if wish.crs else areas.given
-    geometry = geopandas.GeoSeries([shapes[row.area] for row in rows], crs=wish.crs or areas.crs)
+    own = "EPSG:4326" if areas.crs == LONLAT else areas.crs  # GeoPandas takes the two for different ones when frames are joined
+    geometry = geopandas.GeoSeries([shapes[row.area] for row in rows], crs=wish.crs or own)
     return geopandas.GeoDataFrame({**_columns(rows, areas, wish, source), **_own(rows, areas)}, geometry=geometry)
 
 

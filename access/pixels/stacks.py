@@ -62,21 +62,27 @@ class Wish:
         return self.crs is not None or self.resolution is not None
 
 
-def wish_of(bands: Sequence[str], resampling: ResamplingChoice = "nearest", crs: Any = None, **options: Any) -> Wish:
+def wish_of(
+    bands: Sequence[str], resampling: ResamplingChoice = "nearest", crs: Any = None, resolution: Any = None, **options: Any
+) -> Wish:
     """Checked arguments; `options` are other fields of `Wish`. Raises SpecError."""
     if not bands:
         raise SpecError("no band is asked", remedy="name one at least")
     twice = [band for band in bands if list(bands).count(band) > 1]
     if twice:
         raise SpecError(f"band {twice[0]} is asked twice", remedy="name each band once")
-    return Wish(bands=tuple(bands), resampling=_resamplings(bands, resampling), crs=crs_given(crs), **options)
+    return Wish(
+        bands=tuple(bands), resampling=_resamplings(bands, resampling), crs=crs_given(crs), resolution=_resolution(resolution), **options
+    )
 
 
 def crs_given(crs: Any) -> str | None:
     """An EPSG number, any text that pyproj knows, or a CRS object. Raises SpecError."""
     if crs is None:
         return None
-    text = f"EPSG:{crs}" if isinstance(crs, int) else crs if isinstance(crs, str) else str(crs.to_wkt())
+    if not isinstance(crs, (int, str)):
+        crs = crs.to_epsg() or crs.to_wkt()
+    text = f"EPSG:{crs}" if isinstance(crs, int) else str(crs)
     try:
         known_crs(text)
     except Unreadable as error:
@@ -232,6 +238,16 @@ def largest() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):  # not on this system
         return _FALLBACK
+
+
+def _resolution(given: Any) -> Resolution:
+    """A number, or two. Raises SpecError."""
+    if given is None or isinstance(given, (int, float)):
+        return given
+    sides = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
+    if len(sides) != 2 or not all(isinstance(side, (int, float)) for side in sides):
+        raise SpecError(f"resolution {given!r} is no size of a pixel", remedy="give a number, or (width, height)")
+    return float(sides[0]), float(sides[1])
 
 
 def _resamplings(bands: Sequence[str], choice: ResamplingChoice) -> tuple[Resampling, ...]:

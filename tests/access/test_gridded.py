@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rasterio.enums import Resampling as Kernel
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import reproject, transform_bounds
@@ -78,6 +80,24 @@ def test_nearest_is_gdals_for_every_type(tmp_path: Path, dtype: str) -> None:
     assert pixels.data.dtype == expected.dtype
     assert (pixels.valid == (expected != 0)).mean() > 0.9999
     assert (pixels.data == expected)[pixels.valid].mean() > 0.9995
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(col=st.integers(-80, 320), row=st.integers(-80, 320), width=st.integers(1, 120), height=st.integers(1, 120))
+def test_any_aligned_window_is_cut_from_the_file(aligned: tuple[BandFile, Any], col: int, row: int, width: int, height: int) -> None:
+    file, data = aligned
+    grid = Grid(crs="EPSG:32632", affine=(10.0, 0.0, 600_000 + 10.0 * col, 0.0, -10.0, 5_100_000 - 10.0 * row), width=width, height=height)
+    (pixels,) = read([file], grid, "bilinear")
+    padded = np.pad(data, 500, constant_values=0)
+    np.testing.assert_array_equal(pixels.data, padded[500 + row : 500 + row + height, 500 + col : 500 + col + width])
+    np.testing.assert_array_equal(pixels.valid, pixels.data > 0)
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> tuple[BandFile, Any]:
+    data = noisy()
+    (file,) = band_files([write(tmp_path_factory.mktemp("aligned") / "a.tif", data, nodata=None)])
+    return file, data
 
 
 def test_an_aligned_grid_is_a_copy(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import dask
 import geopandas
 import numpy as np
 import pyarrow as pa
+import pyproj
 import pytest
 import rasterio
 import rioxarray  # noqa: F401  registers .rio
@@ -197,8 +198,11 @@ def test_an_asked_grid(zones: Collection) -> None:
     assert (made.red.values > 0).mean() > 0.5
     coarse = zones.get_xarray(AREA, ["red"], resolution=60, resampling="average")
     assert coarse.rio.transform().c % 60 == 0
-    with pytest.raises(SpecError, match="resolution"):
-        zones.get_xarray(AREA, ["red"], target_crs=3857)
+    for crs in (4326, "EPSG:4326", rasterio.crs.CRS.from_epsg(4326), pyproj.CRS(4326)):
+        xarray.testing.assert_identical(zones.get_xarray(AREA, ["red"], target_crs=crs, resolution=[0.0002, 0.0002]), made)
+    for wrong in ({"target_crs": 3857}, {"resolution": "10m"}, {"resolution": (1, 2, 3)}, {"resolution": 0}):
+        with pytest.raises(SpecError, match="resolution"):
+            zones.get_xarray(AREA, ["red"], **wrong)
     with pytest.raises(SpecError, match="not known"):
         zones.get_xarray(AREA, ["red"], target_crs=99999)
 
@@ -317,6 +321,7 @@ def test_rows_of_a_frame(zones: Collection, files: dict[str, Path]) -> None:
     assert {(each.shape, crs) for each, crs in zip(warped[warped.geometry_id == 3].data, warped["crs"], strict=False)} == {
         (warped.data.iloc[1].shape, "EPSG:3857")
     }
+    assert zones.get_gdf(small, ["red"]).crs == frame.crs
     with pytest.raises(SpecError, match="'band'"):
         zones.get_gdf(frame.rename(columns={"field": "band"}), ["red"])
 
