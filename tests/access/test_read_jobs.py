@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +23,6 @@ from rasterio.windows import from_bounds
 from rasterloom.access.clock import SYSTEM
 from rasterloom.access.commits import latest
 from rasterloom.access.opening import delete_collection
-from rasterloom.access.reads import keeping
 from rasterloom.access.reads.keeping import collect_outputs, prune_units, verify_outputs
 from rasterloom.access.reads.mirror import NOTE, check_mirror, mirror
 from rasterloom.access.reads.outputs import OutputRef, commit_output, failures_key, latest_output, output_history, output_key
@@ -31,6 +32,7 @@ from rasterloom.errors import Refused, SpecError
 from tests.access.reading import EFFORT, forced, read
 from tests.access.world import BANDS, JUNE, World, cog
 from tests.servers import Status
+from tests.torture.objects import moto
 
 STACK: dict[str, Any] = {"kind": "stack", "bands": list(BANDS), "area": [15.0, 45.14, 15.02, 45.15]}
 
@@ -92,6 +94,7 @@ def chunk(output: OutputRef, time: int) -> Path:
     return Path(output.data) / BANDS[0] / f"{time}.0.0"
 
 
+@pytest.mark.slow
 def test_a_changed_read_is_never_answered_with_the_old_output(built: World) -> None:
     stack(built)
     built.requests()
@@ -127,6 +130,7 @@ def test_a_file_that_cannot_be_read_is_a_row_and_is_asked_again_when_it_may_be(b
         assert data.B04.notnull().all()
 
 
+@pytest.mark.slow
 def test_above_the_error_budget_nothing_is_committed_and_what_was_read_is_remembered(built: World) -> None:
     for number in (1, 2):
         built.files.faults[f"/{number}/B04.tif"] = Status(403)
@@ -157,6 +161,7 @@ read(sys.argv[1], eval(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_read_goes_on_where_it_was(built: World) -> None:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", KILLED, str(built.workspace), repr(STACK)]
@@ -169,6 +174,7 @@ def test_a_killed_read_goes_on_where_it_was(built: World) -> None:
     assert built.requests() == (0, 3 * len(BANDS))
 
 
+@pytest.mark.slow
 def test_a_unit_whose_file_is_gone_or_cut_is_made_again(built: World) -> None:
     stack(built)
     for path in (built.workspace / "_cache" / "reads").rglob("0.0.0"):
@@ -202,6 +208,7 @@ class Later:
         return SYSTEM.now() + timedelta(days=self._days)
 
 
+@pytest.mark.slow
 def test_garbage_collection_leaves_what_the_spec_keeps(built: World) -> None:
     place = open_workspace(str(built.workspace))
     effort = replace(EFFORT, keep_snapshots=2)
@@ -219,11 +226,11 @@ def test_garbage_collection_leaves_what_the_spec_keeps(built: World) -> None:
     assert not verify(place, "s2").is_damaged
 
 
-def test_units_beyond_the_bound_are_forgotten_but_for_those_of_the_newest_output(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_units_beyond_the_bound_are_forgotten_but_for_those_of_the_newest_output(built: World) -> None:
     place = open_workspace(str(built.workspace))
     stack(built, bands=["B04"])
     newest = stack(built, "r2", bands=["B08"])
-    monkeypatch.setattr(keeping, "_is_busy", lambda *_: False)
     assert prune_units(place, bound=0, clock=Later(0.5)) == []
     forgotten = prune_units(place, bound=0, clock=Later(3))
     assert forgotten
@@ -248,6 +255,7 @@ def test_deleting_a_collection_takes_its_outputs_along(built: World) -> None:
     assert not (built.workspace / "s2").exists()
 
 
+@pytest.mark.slow
 def test_a_place_is_kept_equal_to_the_newest_output(built: World, tmp_path: Path) -> None:
     to = tmp_path / "shared" / "cube"
     first = stack(built)
@@ -273,6 +281,7 @@ def test_a_place_that_holds_something_else_is_refused(built: World, tmp_path: Pa
         check_mirror(str(tmp_path / "cube"), "s2", "other")
 
 
+@pytest.mark.slow
 def test_a_collection_outside_of_a_workspace_is_read_where_it_is(built: World, tmp_path: Path) -> None:
     source = stack(built)
     version = latest(open_workspace(str(built.workspace)), "s2")
@@ -293,3 +302,36 @@ def test_pixels_are_those_of_the_files(built: World) -> None:
                 wanted = file.read(1, window=window)
             assert data.B04.dtype == wanted.dtype
             assert np.array_equal(data.B04.values[number], wanted)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A workspace in an object store."""
+    with moto() as url:
+        named = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
+        for name, value in named.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3", endpoint_url=url).create_bucket(Bucket="shelf")
+        yield "s3://shelf/ws"
+
+
+@pytest.mark.slow
+def test_outputs_live_on_an_object_store(world: World, bucket: str, tmp_path: Path) -> None:
+    """Units, output, copy and garbage: what a new scene needs is copied by the store, and never brought here."""
+    world.run(replace(world.job("build-1"), workspace=bucket))
+    first = read(bucket, STACK)
+    assert (first.made, verify_outputs(open_workspace(bucket), "s2")) == (6, [])
+    assert read(bucket, STACK, run_id="r2").changed is False
+    world.add(7, JUNE + timedelta(days=33))
+    world.run(replace(world.job("build-2", closed=(False, False)), workspace=bucket))
+    second = read(bucket, STACK | {"format": "zarr"}, run_id="r3")
+    assert (second.made, second.units) == (1, 7)
+    assert mirror(bucket, second, "s3://shelf/shared/cube") is True
+    assert mirror(bucket, second, "s3://shelf/shared/cube") is False
+    assert mirror(bucket, second, str(tmp_path / "cube")) is True
+    with xarray.open_zarr(tmp_path / "cube" / "stack.zarr") as data:
+        assert data.B04.notnull().all()
+        assert data.time.size == 7
+    assert [each.versions for each in collect_outputs(open_workspace(bucket), "s2", clock=Later(3))] == [()]
+    netcdf = read(bucket, STACK | {"format": "netcdf"}, run_id="r4")
+    assert (netcdf.made, netcdf.version) == (0, 3)
