@@ -99,9 +99,30 @@ def build_flow(order: dict[str, Any]) -> dict[str, Any]:
     with local_settings():
         reach_server()
     result["server_start_s"] = time.perf_counter() - started
+    asked = _counted() if order.get("count_api") else []
     with timed(result):
         collection = run(_spec(order))
-    return result | {"rows": len(collection), "uri": collection.uri}
+    logs = asked.count("/api/logs/")
+    return result | {"rows": len(collection), "uri": collection.uri, "api_requests": len(asked) - logs, "api_logs": logs}
+
+
+def _counted() -> list[str]:
+    """Paths that this process asks Prefect's API for, from now on."""
+    import httpx
+
+    asked: list[str] = []
+    sync, later = httpx.Client.send, httpx.AsyncClient.send
+
+    def send(self: Any, request: Any, **more: Any) -> Any:
+        asked.append(request.url.path)
+        return sync(self, request, **more)
+
+    async def send_later(self: Any, request: Any, **more: Any) -> Any:
+        asked.append(request.url.path)
+        return await later(self, request, **more)
+
+    httpx.Client.send, httpx.AsyncClient.send = send, send_later
+    return asked
 
 
 @contextmanager
