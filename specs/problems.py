@@ -69,6 +69,7 @@ _TABLE: dict[str, Callable[[str, Any, _Context], Explained]] = {
 """Error type -> (text of the value, value, context) -> (message, remedy)."""
 
 
+_KINDS = frozenset({"stack", "composite", "zonal", "points", "chips"})
 MAX_EXPLAINED = 200
 """Finding the nearest key takes a millisecond; a hostile file has thousands of wrong ones."""
 
@@ -97,7 +98,7 @@ def _problems(error: ValidationError, *, file: str, document: Document | None) -
 
 def _untagged(path: Path) -> Path:
     """The path in the document: of a read, pydantic names the kind too, `reads.mean.composite.bands`."""
-    return (*path[:2], *path[3:]) if path[:1] == ("reads",) and len(path) > 2 else path
+    return (*path[:2], *path[3:]) if path[:1] == ("reads",) and len(path) > 2 and path[2] in _KINDS else path
 
 
 def _touches(path: Path, hidden: set[Path]) -> bool:

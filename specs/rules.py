@@ -11,6 +11,7 @@ from typing import Any, cast
 from rasterloom.errors import SpecError
 from rasterloom.specs import catalog
 from rasterloom.specs.cql2 import WrongFilter
+from rasterloom.specs.expressions import parse_expression
 from rasterloom.specs.filters import parse_filter
 from rasterloom.specs.leaks import leaks, texts
 from rasterloom.specs.wrong import a_list, shown
@@ -43,6 +44,42 @@ def broken(spec: Mapping[str, Any]) -> Iterator[Broken]:
     yield from _bands(spec)
     yield from _covered(spec)
     yield from _filter(spec)
+    yield from _reads(spec)
+
+
+def _reads(spec: Mapping[str, Any]) -> Iterator[Broken]:
+    """Bands of reads are those of the spec, and each output has a place of its own."""
+    given = cast(Mapping[Any, Any], spec.get("reads")) if isinstance(spec.get("reads"), Mapping) else {}
+    reads = {str(name): cast(Mapping[str, Any], read) for name, read in given.items() if isinstance(read, Mapping)}
+    places: dict[str, str] = {}
+    for name, read in reads.items():
+        output = read.get("output")
+        if isinstance(output, str) and (other := places.setdefault(output.rstrip("/"), name)) != name:
+            yield Broken(("reads", name, "output"), f"{shown(output)} is the output of {other} too", "give every read its own place")
+    known = _map_of(spec)
+    bands = {band: band for band in _texts(spec.get("bands")) or known or ()}
+    unknown = (found for name, read in reads.items() for found in _bands_read(name, read) if found[1] not in bands)
+    yield from (_unknown_band(path, band, bands) for path, band in islice(unknown, MAX_TOLD if known is not None else 0))
+
+
+def _bands_read(name: str, read: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    yield from ((("reads", name, "bands", at), band) for at, band in enumerate(_texts(read.get("bands"))))
+    masks = read.get("mask")
+    for at, mask in enumerate(cast(list[Any], masks) if isinstance(masks, list | tuple) else [masks]):
+        band = cast(Mapping[str, Any], mask).get("band") if isinstance(mask, Mapping) else None
+        if isinstance(band, str):
+            yield ("reads", name, "mask", *((at,) if isinstance(masks, list | tuple) else ()), "band"), band
+    expressions = read.get("expressions")
+    for key, text in cast(Mapping[str, Any], expressions).items() if isinstance(expressions, Mapping) else ():
+        yield from ((("reads", name, "expressions", key), band) for band in _named(text))
+
+
+def _named(text: Any) -> tuple[str, ...]:
+    """Bands of an expression; of one that is wrong, which is told elsewhere, none."""
+    try:
+        return parse_expression(text).bands if isinstance(text, str) else ()
+    except SpecError:
+        return ()
 
 
 def _filter(spec: Mapping[str, Any]) -> Iterator[Broken]:

@@ -52,10 +52,24 @@ CASES = [
     ),
     on_base(
         "one of two masks",
-        "reads: {a: {kind: stack, mask: [{band: SCL, keep: [4]}, {band: QA}]}}",
+        "reads: {a: {kind: stack, mask: [{band: SCL, keep: [4]}, {band: B01}]}}",
         "reads.a.mask[1]",
         "none of values, bits, keep is given",
         "give exactly one",
+    ),
+    on_base(
+        "a band that is not read",
+        "bands: [B04, B08]\nreads: {a: {kind: stack, mask: {band: SCL, keep: [4]}}}",
+        "reads.a.mask.band",
+        "the band SCL is not in the band map (B04, B08)",
+        "use some of B04, B08",
+    ),
+    on_base(
+        "one place for two outputs",
+        "reads: {a: {kind: stack, output: ./out}, b: {kind: stack, output: ./out/}}",
+        "reads.b.output",
+        "is the output of a too",
+        "give every read its own place",
     ),
     on_base(
         "band maths",
