@@ -155,6 +155,7 @@ def deploy(parser: ArgumentParser) -> None:
 def setup(parser: ArgumentParser) -> None:
     parser.add_argument("--work-pool", metavar="NAME", default="local", help="work pool, made where it is missing (default: %(default)s)")
     limits = "requests under way at once at a host, or an s3:// bucket, over all runs of the server"
+    parser.add_argument("--share", metavar="N", type=int, choices=range(1, 65), help="let N runs share each large build (1: none)")
     parser.add_argument("--limit", dest="limits", metavar="HOST=N", action="append", default=[], help=limits)
 
 

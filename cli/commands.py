@@ -92,8 +92,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command(
             name="setup",
             target="rasterloom.cli.deploy:setup",
-            summary="give a Prefect server its work pool, limits of hosts, and an end for dead runs",
-            usage="[--limit HOST=N]",
+            summary="give a Prefect server its work pool, limits of hosts, helpers of builds, and an end for dead runs",
+            usage="[--limit HOST=N] [--share N]",
             arguments=arguments.setup,
             examples=("rasterloom setup", "rasterloom setup --limit data.example.org=10 --limit s3://bucket=50"),
         ),

@@ -80,7 +80,7 @@ def serve(args: Namespace) -> int:
 def setup(args: Namespace) -> int:
     from rasterloom.flows.setup import set_up
 
-    done = set_up(work_pool=args.work_pool, limits=dict(_host_limit(text) for text in args.limits))
+    done = set_up(work_pool=args.work_pool, limits=dict(_host_limit(text) for text in args.limits), share=args.share)
     rows = [(each.what, each.change) for each in done]
     answer(args, {"settled": [asdict(each) for each in done]}, table(rows, ("WHAT", "CHANGE")))
     return 0

@@ -30,6 +30,7 @@ from rasterloom.flows.read import check_reads, run_reads
 from rasterloom.flows.report import tell_failure, tell_success
 from rasterloom.flows.runners import BATCHES_AT_ONCE, check_runner, opened
 from rasterloom.flows.runpage import RunPage
+from rasterloom.flows.share import shared
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.form import BBox, DateRange, Percent, changed
 from rasterloom.specs.kinds import Name
@@ -149,7 +150,9 @@ def _make(job: Job, progress: Progress) -> _Made:
     check_credentials(job.plan.question, effort=job.effort, secrets=secret)
     fresh = job.effort.force or job.effort.retry_failed
     with opened(job.effort) as pool:
-        gathered = Gathering(job, pool, fresh=fresh, told=lambda so_far: tell(counted(progress, so_far))).run()
+        gathering = Gathering(job, pool, fresh=fresh, told=lambda so_far: tell(counted(progress, so_far)))
+        with shared(job, left=gathering.recall()):
+            gathered = gathering.run()
     progress = replace(counted(progress, gathered), stage="publishing")
     tell(progress)
     searches, batches = gathered.in_order()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from queue import SimpleQueue
 from typing import Any
 
@@ -32,6 +32,28 @@ class Place:
     batch: int = -1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Where one of several runs that gather the same begins in the plan, and which way it goes.
+
+    The plan is cut into as many parts as there are pairs of runs; the two of a pair begin at the ends of their part and meet. All of
+    them go once round the whole plan, and do what nobody has done before: one that is killed is done without.
+    """
+
+    number: int = 0
+    """0-based; even ones go forward."""
+    of: int = 1
+
+    def distance(self, position: float, shards: int) -> float:
+        """From the beginning of this share to a position in a plan of `shards` shards, in 0..shards."""
+        forward, pair = self.number % 2 == 0, self.number // 2
+        start = (pair if forward else pair + 1) * shards / -(-self.of // 2)
+        return (position - start) % shards if forward else (start - position) % shards
+
+
+ALONE = Share()
+
+
 @dataclass(slots=True)
 class Gathered:
     """What the searches and batches gave so far, and what this run asked the network for it."""
@@ -50,40 +72,54 @@ class Gathered:
 class Gathering:
     """Runs the tasks of one job on a pool; used once, from the flow's thread."""
 
-    def __init__(self, job: Job, pool: Pool, *, fresh: bool, told: Callable[[Gathered], None]) -> None:
+    def __init__(self, job: Job, pool: Pool, *, fresh: bool, told: Callable[[Gathered], None], share: Share = ALONE) -> None:
         """`fresh`: remember, but answer nothing from memory. `told` is called after every task."""
         self._job = job
         self._pool = pool
         self._told = told
         self._search = tuned(pool.prepared(search), job, fresh=fresh)
         self._index = tuned(pool.prepared(index), job, fresh=fresh)
-        self._shards: deque[Shard] = deque(job.plan.shards)
-        self._items: deque[tuple[Place, ItemsRef]] = deque()
+        self._share = share
+        self._shards: list[Shard] = []
+        """To be searched, the next one last."""
+        self._items: list[tuple[float, Place, ItemsRef]] = []
+        """A heap, the next one first."""
         self._first_range: dict[str, int] = {}
         self._running: dict[Any, Place] = {}
         self._searching = 0
         self._ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self._gathered = Gathered()
 
+    def recall(self) -> int:
+        """Take what the workspace remembers, and count what is left: shards to search, and batches known so far.
+
+        Windows that are remembered need no task: a refresh of years has work in the last weeks alone.
+        """
+        shards = self._job.plan.shards
+        with ThreadPoolExecutor(RECALLS_AT_ONCE) as pool:
+            recalled = list(pool.map(lambda shard: recall(self._job, shard), shards))
+        left = [shard for shard, known in zip(shards, recalled, strict=True) if known is None]
+        self._shards = sorted(left, key=lambda shard: self._distance(shard.index + 0.5), reverse=True)
+        for shard, known in zip(shards, recalled, strict=True):
+            if known is not None:
+                self._take_recalled(shard, known)
+        self._told(self._gathered)
+        return len(self._shards) + len(self._items)
+
     def run(self) -> Gathered:
-        """Everything, or the first error of a task."""
-        self._recall()
+        """Everything that is left, or the first error of a task."""
         self._submit()
         while self._running:
             self._settle(self._ended.get())
             self._submit()
         return self._gathered
 
-    def _recall(self) -> None:
-        """Windows that the workspace remembers need no task: a refresh of years has work in the last weeks alone."""
-        shards = list(self._shards)
-        with ThreadPoolExecutor(RECALLS_AT_ONCE) as pool:
-            recalled = list(pool.map(lambda shard: recall(self._job, shard), shards))
-        self._shards = deque(shard for shard, known in zip(shards, recalled, strict=True) if known is None)
-        for shard, known in zip(shards, recalled, strict=True):
-            if known is not None:
-                self._take_recalled(shard, known)
-        self._told(self._gathered)
+    def _distance(self, position: float) -> float:
+        return self._share.distance(position, len(self._job.plan.shards))
+
+    def _add(self, place: Place, items: ItemsRef, *, of: int) -> None:
+        """A batch whose headers are to be read; `of`: batches of its shard."""
+        heappush(self._items, (self._distance(place.shard + (place.batch + 0.5) / of), place, items))
 
     def _take_recalled(self, shard: Shard, known: Recalled) -> None:
         self._gathered.searches[Place(shard=shard.index)] = known.search
@@ -91,19 +127,19 @@ class Gathering:
         for number, (items, records) in enumerate(zip(known.search.batches, known.batches, strict=True)):
             place = Place(shard=shard.index, batch=number)
             if records is None:
-                self._items.append((place, items))
+                self._add(place, items, of=len(known.batches))
             else:
                 self._take_batch(place, records, Traffic())
         self._gathered.remembered += 1 + sum(records is not None for records in known.batches)
 
     def _submit(self) -> None:
         while self._shards and self._searching < SEARCHES_AT_ONCE:
-            shard = self._shards.popleft()
+            shard = self._shards.pop()
             self._searching += 1
             self._follow(Place(shard=shard.index), self._pool.submit(self._search, job=self._job, shard=shard))
         while self._items and len(self._running) - self._searching < self._pool.batches:
             job = self._job_of_next_batch()
-            place, items = self._items.popleft()
+            _, place, items = heappop(self._items)
             self._follow(place, self._pool.submit(self._index, job=job, items=items, first_range=dict(self._first_range)))
 
     def _job_of_next_batch(self) -> Job:
@@ -135,7 +171,8 @@ class Gathering:
         self._gathered.searches[place] = found
         self._gathered.search_traffic += traffic
         self._gathered.batches_found += len(found.batches)
-        self._items.extend((Place(shard=place.shard, batch=number), items) for number, items in enumerate(found.batches))
+        for number, items in enumerate(found.batches):
+            self._add(Place(shard=place.shard, batch=number), items, of=len(found.batches))
 
     def _take_batch(self, place: Place, records: BatchRef, traffic: Traffic) -> None:
         self._gathered.batches[place] = records

@@ -14,17 +14,19 @@ from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 
 
-def check_pinned(spec: CollectionSpec, workspace: str | None) -> None:
-    """Raises SpecError where a run asks, reads or writes elsewhere than its deployment says. A run without one may do what it likes."""
-    parameters = _deployed()
+def check_pinned(spec: CollectionSpec, workspace: str | None, *, deployed: str | None = None) -> None:
+    """Raises SpecError where a run asks, reads or writes elsewhere than its deployment says. A run without one may do what it likes.
+
+    `deployed`: id of the deployment, where it is not that of this run.
+    """
+    parameters = _deployed(deployed or cast("str | None", deployment.id))
     if isinstance(parameters.get("spec"), Mapping):
         problems = tuple(_changed(spec, workspace, parameters))
         if problems:
             raise SpecError("the run asks for what its deployment does not allow", problems=problems)
 
 
-def _deployed() -> Mapping[str, Any]:
-    identity = cast("str | None", deployment.id)
+def _deployed(identity: str | None) -> Mapping[str, Any]:
     if not identity:
         return {}
     with get_client(sync_client=True) as client:

@@ -19,6 +19,8 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.exceptions import ObjectNotFound
 
 from rasterloom.flows.deploy import TAG, need_server
+from rasterloom.flows.helper import register
+from rasterloom.flows.share import HELPER
 from rasterloom.tasks.limits import limit_name
 
 ZOMBIES = "rasterloom: end runs whose worker died"
@@ -32,10 +34,11 @@ class Settled:
     change: Literal["created", "changed", "unchanged"]
 
 
-def set_up(*, work_pool: str, limits: Mapping[str, int]) -> tuple[Settled, ...]:
+def set_up(*, work_pool: str, limits: Mapping[str, int], share: int | None = None) -> tuple[Settled, ...]:
     """Bring the server that PREFECT_API_URL names to what runs of ours need. Again and again with the same outcome.
 
     `limits` are requests under way at once by host, over all runs of the server; what it has of other hosts stays.
+    `share` runs do each large build of the pool together (`rasterloom.flows.share`); None: as it stands.
     Raises Unavailable where no server answers.
     """
     need_server()
@@ -43,6 +46,7 @@ def set_up(*, work_pool: str, limits: Mapping[str, int]) -> tuple[Settled, ...]:
         return (
             _pool(client, work_pool),
             *(_limit(client, host, most) for host, most in limits.items()),
+            *([_share(client, work_pool, share)] if share else []),
             _automation(client, zombies()),
         )
 
@@ -90,6 +94,18 @@ def _limit(client: SyncPrefectClient, host: str, most: int) -> Settled:
         return Settled(what=what, change="unchanged")
     client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(limit=most, active=True))
     return Settled(what=what, change="changed")
+
+
+def _share(client: SyncPrefectClient, work_pool: str, of: int) -> Settled:
+    what = f"{of} runs share a build in {work_pool}"
+    try:
+        found = client.read_deployment_by_name(f"{HELPER}/{work_pool}").parameters.get("of")
+    except ObjectNotFound:
+        found = None
+    if found == of:
+        return Settled(what=what, change="unchanged")
+    register(work_pool, of=of)
+    return Settled(what=what, change="created" if found is None else "changed")
 
 
 def _automation(client: SyncPrefectClient, wanted: AutomationCore) -> Settled:

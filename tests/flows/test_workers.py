@@ -1,0 +1,83 @@
+"""Two Prefect workers and a build that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+import rasterloom
+from rasterloom.flows.deploy import deploy
+from rasterloom.flows.helper import register
+from rasterloom.flows.run import run
+from rasterloom.specs.model import CollectionSpec
+from tests.flows.archive import Archive, opened
+from tests.flows.services import Services, services, until
+
+pytestmark = pytest.mark.slow
+
+SCENES = 440
+LATENCY = 0.05
+WEEKS = {"split": {"time": "P7D"}}
+"""Seven searches: enough for helpers to be called."""
+SLOW: dict[str, Any] = {"build": {"max_concurrent": 4}}
+
+
+@pytest.fixture(scope="module")
+def archive() -> Iterator[Archive]:
+    with opened(SCENES, latency=LATENCY) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    with services(tmp_path_factory.mktemp("prefect"), "one", "two") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def alone(prefect: Services, archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """What one process makes of the archive."""
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        return rows(run(archive.spec(**WEEKS), workspace=str(tmp_path_factory.mktemp("alone"))))
+
+
+def rows(collection: rasterloom.Collection) -> pa.Table:
+    return collection.to_table().sort_by("id")
+
+
+def deployed(prefect: Services, spec: CollectionSpec) -> str:
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        deploy([spec], work_pool="local")
+    return f"build-collection/{spec.name}"
+
+
+def test_two_workers_share_a_build(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        assert register("local", of=2) == "gather-share/local"
+    name = deployed(prefect, archive.spec(name="shared", workspace=str(tmp_path), **WEEKS, **SLOW))
+    first = started(prefect, archive, name)
+    until(lambda: [helper["state"]["type"] for helper in helpers(prefect)] == ["RUNNING"])
+    archive.files.latency = LATENCY  # not before the helper is there, however long its worker takes
+    assert prefect.ended(first) == "COMPLETED"
+    assert rows(rasterloom.load("shared", workspace=str(tmp_path))).equals(alone)
+    (helper,) = helpers(prefect)
+    assert prefect.ended(helper["id"]) == "COMPLETED"
+    prefect.delete("/deployments/name/gather-share/local")
+
+
+def helpers(prefect: Services) -> list[dict[str, Any]]:
+    return prefect.post("/flow_runs/filter", {"flows": {"name": {"any_": ["gather-share"]}}})
+
+
+def started(prefect: Services, archive: Archive, deployment: str) -> str:
+    """A run that has asked for its first files, and waits for them."""
+    archive.files.latency = 2.0
+    before = len(archive.files.log)
+    run = prefect.run(deployment)
+    until(lambda: len(archive.files.log) > before)
+    return run
