@@ -63,6 +63,7 @@ CASES = [
         "reads.a.mask.band",
         "the band SCL is not in the band map (B04, B08)",
         "use some of B04, B08",
+        line=6,
     ),
     on_base(
         "one place for two outputs",
