@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import shapely
@@ -31,6 +33,10 @@ _LATTICE = 33
 """Points along each side of a grid at which its place in a file is asked."""
 _FINE_LATTICE = 257
 """The same where some points have no place there."""
+_FEW = 2
+"""Files that are warped in the thread that asks: to start others takes as long."""
+_WIDEST = 8
+"""Threads that warp."""
 _SPARE = 2
 """Pixels more than the kernel needs, for what lies between the points of the lattice."""
 
@@ -66,11 +72,28 @@ def on_grid(
             index, error = beside.pop()
             yield Answer(index=index, read=error or nothing(numpy_dtype(files[index].header), grid))
 
-    for answer in engine.read(reads()):
+    def warps() -> Iterator[Callable[[], Answer]]:
+        for answer in engine.read(reads()):
+            index, read = asked[answer.index]
+            yield partial(_placed, answer, read, index, grid, kernels[index])
+
+    for answer in side_by_side(warps()) if len(files) > _FEW else (warp() for warp in warps()):
         yield from unread()
-        index, read = asked[answer.index]
-        yield _placed(answer, read, index, grid, kernels[index])
+        yield answer
     yield from unread()
+
+
+def side_by_side(tasks: Iterable[Callable[[], Answer]]) -> Iterator[Answer]:
+    """Answers in the order of the tasks, which run on as many threads as there are cores, twice as many ahead."""
+    width = min(os.cpu_count() or 1, _WIDEST)
+    waiting: deque[Future[Answer]] = deque()
+    with ThreadPoolExecutor(width, thread_name_prefix="pixels-warp") as pool:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > 2 * width:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def read_for(file: BandFile, grid: Grid, resampling: Resampling) -> WindowRead | None:

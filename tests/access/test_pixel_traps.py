@@ -102,7 +102,7 @@ def test_a_trap_is_read_as_gdal_reads_it(tmp_path: Path, trap: Any) -> None:
     with rasterio.open(path) as file:
         step = file.res[0] if file.transform.b == 0 else 10.0
         centre = whole(path).centroid.buffer(0.004)
-    for options in ({"resolution": step, "resampling": "nearest"}, {"target_crs": 3857, "resolution": 17.0}):
+    for options in ({}, {"resolution": step, "resampling": "nearest"}, {"target_crs": 3857, "resolution": 17.0}):
         got = made.get_xarray(centre, ["B1"], masked=True, all_touched=True, **options)
         expected = gdal(path, got)
         there = ~np.isnan(got.B1.values[0])
