@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.scenes import Step
-from rasterloom.access.pixels.stacks import fill_layers, filled, within
+from rasterloom.access.pixels.stacks import check_classes, fill_layers, filled, within
 from rasterloom.access.pixels.xarrays import Stack
 from rasterloom.access.secrets import Secrets
 from rasterloom.access.shared import shared_stores
@@ -22,8 +22,8 @@ from rasterloom.raster.grid import Grid
 from rasterloom.raster.tiles import Window, window_affine
 from rasterloom.specs.effort import Effort
 
-Chunks = Mapping[str, int] | int | bool
-"""Size of a block along `time`, `y` and `x`; a number is for y and x."""
+Chunks = Mapping[str, int] | int | Literal["auto"]
+"""Size of a block along `time`, `y` and `x`, -1 for all; a number is for y and x; True and "auto" are one scene of 2048 x 2048."""
 _DEFAULT = {"time": 1, "y": 2048, "x": 2048}
 
 
@@ -72,6 +72,8 @@ def lazy_arrays(opening: Opening, stack: Stack, chunks: Chunks) -> list[Any]:
         import dask.array as da  # noqa: PLC0415  # an extra: only who asks for chunks needs it
     except ImportError as error:
         raise SpecError("chunks= needs Dask, which is not installed", remedy="pip install dask, or leave chunks out") from error
+    for files, kernel in zip(stack.files, stack.wish.resampling, strict=True):
+        check_classes(files, [kernel for _ in files])
     sizes = _sizes(chunks)
     parts = tuple(_parts(length, sizes[axis]) for axis, length in zip(("time", "y", "x"), stack.shape, strict=True))
     return [
@@ -86,7 +88,9 @@ def _block(*, lazy: LazyBand, block_info: Any = None) -> NDArray[Any]:
 
 
 def _sizes(chunks: Chunks) -> dict[str, int]:
-    given = {} if isinstance(chunks, bool) else {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks)
+    if isinstance(chunks, bool) or chunks == "auto":
+        return _DEFAULT
+    given = {"y": chunks, "x": chunks} if isinstance(chunks, int) else dict(chunks) if isinstance(chunks, Mapping) else {str(chunks): 0}
     wrong = [name for name, size in given.items() if name not in _DEFAULT or size == 0 or size < -1]
     if wrong:
         raise SpecError(

@@ -172,8 +172,11 @@ def test_lazy_is_the_same_block_by_block(zones: Collection) -> None:
     assert (made.red == eager.red).mean() > 0.999
     with dask.config.set(scheduler="threads"):
         xarray.testing.assert_identical(lazy.compute(), made)
-    assert zones.get_xarray(shape, **chosen, chunks=True).red.chunks[0] == (1, 1, 1)
-    for wrong in ({"z": 1}, {"x": 0}, -5):
+    for chunks in (True, "auto", {}, {"y": -1}):
+        assert zones.get_xarray(shape, **chosen, chunks=chunks).red.chunks[0] == (1, 1, 1)
+    with pytest.raises(SpecError, match="classes"):
+        zones.get_xarray(shape, ["SCL"], resampling="bilinear", chunks=True)
+    for wrong in ({"z": 1}, {"x": 0}, -5, "many"):
         with pytest.raises(SpecError, match="chunks"):
             zones.get_xarray(shape, ["red"], chunks=wrong)
 
