@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import sections
+import series
 import windows
 from rig import Rig
 
-SECTIONS = ("headers", "corpus", "builds", "memory", "reads")
+SECTIONS = ("headers", "corpus", "builds", "memory", "reads", "series")
 DECISIVE_LATENCY = 30.0
 """Milliseconds at which the header stages are compared."""
 DEFAULT_CONCURRENCY = 100
@@ -170,6 +171,8 @@ def measure(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
         results["memory"] = sections.memory(rig, few=few, many=many, bands=options.bands)
     if "reads" in options.only:
         results["reads"] = windows.reads(rig, latencies=options.read_latencies, cases=options.cases)
+    if "series" in options.only:
+        results["series"] = series.series(rig, latency=DECISIVE_LATENCY)
     return results
 
 

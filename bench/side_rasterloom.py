@@ -7,7 +7,8 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from measure import cpu_seconds, run_side, timed
@@ -181,6 +182,60 @@ def windows(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"digests": digests(np.stack([p.data for p in found[at : at + each]]) for at in range(0, len(found), each))}
 
 
+def collect(order: dict[str, Any]) -> dict[str, Any]:
+    """A collection of files that stand at URLs, one scene each, out of a table of them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import shapely
+
+    from rasterloom.flows.run import run
+
+    days = [datetime(2024, 6, 1, tzinfo=UTC) + timedelta(days=number) for number in range(len(order["urls"]))]
+    footprint = shapely.to_wkb(shapely.box(*order["bbox"]))
+    columns = {"id": [f"s{number}" for number in range(len(days))], "geometry": [footprint] * len(days), "datetime": days}
+    pq.write_table(pa.table({**columns, "href": order["urls"]}), f"{order['workspace']}/index.parquet")
+    table = {"uri": f"{order['workspace']}/index.parquet", "href_column": "href"}
+    spec = {"version": 1, "name": "series", "table": table, "band_index_map": {"B": 0}, "build": {"allow_private_hosts": True}}
+    return {"uri": run(spec | {"workspace": f"{order['workspace']}/ws"}).uri}
+
+
+def points(order: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from rasterloom.access.collection import load
+    from rasterloom.specs.effort import Effort
+
+    collection = load(order["uri"])
+    effort = Effort(max_concurrent=order["concurrency"], allow_private_hosts=True)
+    result: dict[str, Any] = {}
+    with measured(order, result):
+        table = collection.sample_points((np.array(order["x"]), np.array(order["y"])), ["B"], geometry_crs=32632, effort=effort)
+    return result | {"checksum": pc.sum(table["value"]).as_py(), "rows": table.num_rows}
+
+
+def zones(order: dict[str, Any]) -> dict[str, Any]:
+    """The read job, without Prefect."""
+    import pyarrow.parquet as pq
+    from series import parquet
+
+    from rasterloom.access.reads.job import ReadJob
+    from rasterloom.access.reads.run import finish_read, make_units, plan_read
+    from rasterloom.specs.effort import Effort
+
+    spec = {"kind": "zonal", "zones": str(parquet(order)), "bands": ["B"], "statistics": ["valid", "mean", "median"]}
+    where = {"workspace": str(Path(order["uri"]).parents[2]), "name": "series", "collection": order["uri"], "snapshot": "x"}
+    effort = Effort(max_concurrent=order["concurrency"], allow_private_hosts=True, force=True)
+    job = ReadJob(**where, read="bench", spec=spec, effort=effort, run_id=f"r{time.time_ns()}")
+    result: dict[str, Any] = {}
+    with measured(order, result):
+        planned = plan_read(job)
+        make_units(job, planned.units)
+        done = finish_read(job, planned.units)
+    table = pq.read_table(f"{done.uri}/zonal.parquet").to_pandas()
+    return result | {"checksum": round(float((table["mean"] + table["median"]).sum()), 3), "rows": len(table)}
+
+
 if __name__ == "__main__":
     run_side(
         {
@@ -190,5 +245,8 @@ if __name__ == "__main__":
             "one_file": one_file,
             "window": window,
             "windows": windows,
+            "collect": collect,
+            "points": points,
+            "zones": zones,
         }
     )
