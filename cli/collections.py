@@ -50,10 +50,9 @@ def info(args: Namespace) -> int:
     fresh = None if args.snapshot else freshness_of(opened.workspace, opened.name, commit, now=datetime.now(UTC))
     told: dict[str, object] = {"freshness": f"{fresh.state}: {fresh.message}"} if fresh else {}
     outputs = [(each, ref_of(opened.workspace, each, changed=False)) for each in newest_outputs(opened.workspace, opened.name)]
-    if outputs:
-        told["reads"] = [
-            f"{ref.read}: {ref.kind}, output {ref.version}, {each.ended:%Y-%m-%d %H:%M} UTC, {ref.data}" for each, ref in outputs
-        ]
+    told |= {
+        f"read {ref.read}": f"{ref.kind}, output {ref.version} of {each.ended:%Y-%m-%d %H:%M} UTC, {ref.data}" for each, ref in outputs
+    }
     document = {**facts, "freshness": to_json(fresh) if fresh else None, "provenance": row_of(commit)}
     document["reads"] = [to_json(ref) for _, ref in outputs]
     answer(args, document, str(Description({**facts, **told, **lines_of(commit)})))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 from rasterloom.access.commits import latest
+from rasterloom.access.credentials import reading_effort
 from rasterloom.access.files import Workspace
 from rasterloom.access.opening import Opened, open_collection
 from rasterloom.access.reads.job import ReadJob, digest_of
@@ -31,8 +33,11 @@ def job_of(spec: CollectionSpec, name: str, *, place: Workspace, effort: Effort,
     """The read over the newest snapshot of the spec's collection; where the workspace has none of that name and the source of the spec
     is a collection, over that, as it is. Raises SpecError where there is neither."""
     read = read_of(spec, name)
-    found = _opened(spec, place)
+    is_ours = latest(place, spec.name) is not None or spec.collection is None
+    found = open_collection(spec.name, place.uri) if is_ours else _elsewhere(spec, place)
     commit = found.commit
+    if spec.auth is None and not is_ours:
+        effort = replace(effort, auth=reading_effort(found.dataset.schema.metadata or {}, None, None).auth)
     return ReadJob(
         workspace=place.uri,
         name=spec.name,
@@ -48,10 +53,9 @@ def job_of(spec: CollectionSpec, name: str, *, place: Workspace, effort: Effort,
     )
 
 
-def _opened(spec: CollectionSpec, place: Workspace) -> Opened:
-    if latest(place, spec.name) is None and spec.collection is not None:
-        return open_collection(spec.collection.uri, place.uri, snapshot=spec.collection.snapshot)
-    return open_collection(spec.name, place.uri)
+def _elsewhere(spec: CollectionSpec, place: Workspace) -> Opened:
+    assert spec.collection is not None
+    return open_collection(spec.collection.uri, place.uri, snapshot=spec.collection.snapshot)
 
 
 def _area(question: dict[str, Any]) -> dict[str, Any] | None:
