@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -80,9 +81,9 @@ def crs_given(crs: Any) -> str | None:
     """An EPSG number, any text that pyproj knows, or a CRS object. Raises SpecError."""
     if crs is None:
         return None
-    if not isinstance(crs, (int, str)):
+    if hasattr(crs, "to_wkt"):
         crs = crs.to_epsg() or crs.to_wkt()
-    text = f"EPSG:{crs}" if isinstance(crs, int) else str(crs)
+    text = f"EPSG:{crs}" if isinstance(crs, Integral) else str(crs)
     try:
         known_crs(text)
     except Unreadable as error:
@@ -242,10 +243,10 @@ def largest() -> int:
 
 def _resolution(given: Any) -> Resolution:
     """A number, or two. Raises SpecError."""
-    if given is None or isinstance(given, (int, float)):
-        return given
+    if given is None or isinstance(given, Real):
+        return None if given is None else float(given)
     sides = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
-    if len(sides) != 2 or not all(isinstance(side, (int, float)) for side in sides):
+    if len(sides) != 2 or not all(isinstance(side, Real) for side in sides):
         raise SpecError(f"resolution {given!r} is no size of a pixel", remedy="give a number, or (width, height)")
     return float(sides[0]), float(sides[1])
 

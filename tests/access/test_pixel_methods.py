@@ -201,13 +201,14 @@ def test_an_asked_grid(zones: Collection) -> None:
     assert (made.red.values > 0).mean() > 0.5
     coarse = zones.get_xarray(AREA, ["red"], resolution=60, resampling="average")
     assert coarse.rio.transform().c % 60 == 0
-    for crs in (4326, "EPSG:4326", rasterio.crs.CRS.from_epsg(4326), pyproj.CRS(4326)):
+    for crs in (4326, np.int64(4326), "EPSG:4326", rasterio.crs.CRS.from_epsg(4326), pyproj.CRS(4326)):
         xarray.testing.assert_identical(zones.get_xarray(AREA, ["red"], target_crs=crs, resolution=[0.0002, 0.0002]), made)
     for wrong in ({"target_crs": 3857}, {"resolution": "10m"}, {"resolution": (1, 2, 3)}, {"resolution": 0}):
         with pytest.raises(SpecError, match="resolution"):
             zones.get_xarray(AREA, ["red"], **wrong)
-    with pytest.raises(SpecError, match="not known"):
-        zones.get_xarray(AREA, ["red"], target_crs=99999)
+    for crs in (99999, 3.5, "nowhere"):
+        with pytest.raises(SpecError, match="not known"):
+            zones.get_xarray(AREA, ["red"], target_crs=crs)
 
 
 def test_scale_and_offset_on_request(folder: Path, tmp_path: Path) -> None:
