@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from prefect import flow
@@ -10,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
+from pydantic import Field
 
 from rasterloom.access.build import Job
 from rasterloom.access.copies import settled
@@ -30,14 +32,12 @@ from rasterloom.specs.resolve import effort
 from rasterloom.tasks.policies import references_only
 from rasterloom.tasks.secrets import secret
 
+RunId = Annotated[str, Field(pattern=r"^[0-9]{8}t[0-9]{6}-[0-9a-f]{8}$")]
+"""As `rasterloom.flows.build.new_run_id` makes it: it becomes part of names of files, and comes from who starts the run."""
 
-@flow(
-    name=HELPER,
-    flow_run_name="share-{share}-of-{of}",
-    task_runner=TASK_RUNNER,
-    persist_result=False,
-)
-def gather_share(build_run: UUID, run_id: str, now: datetime, fingerprint: str, share: int, of: int) -> None:
+
+@flow(name=HELPER, flow_run_name="share-{share}-of-{of}", task_runner=TASK_RUNNER, persist_result=False)
+def gather_share(build_run: UUID, run_id: RunId, now: datetime, fingerprint: str, share: int, of: int) -> None:
     """Search and read headers for a build that is under way; started by that build, and good for nothing else.
 
     Args:
@@ -56,9 +56,8 @@ def gather_share(build_run: UUID, run_id: str, now: datetime, fingerprint: str, 
         place = open_workspace(substitute(text, secret) if text else None)
         plan = settled(make_plan(spec, now=now), place)
         if plan.fingerprint != fingerprint:
-            raise SpecError(
-                "the build asks another question than this helper", remedy="see that all workers have one version of rasterloom"
-            )
+            message = "the build asks another question than its helper"
+            raise SpecError(message, remedy="see that all workers have the same version of rasterloom")
         check_credentials(plan.question, effort=how, secrets=secret)
         job = Job(workspace=place.uri, plan=plan, effort=how, spec=spec.model_dump(mode="json", exclude_none=True), run_id=run_id)
         with opened(how) as pool:

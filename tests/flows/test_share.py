@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime
+from uuid import uuid4
 
+import pytest
+from prefect.exceptions import ParameterTypeError
+
+from rasterloom.flows.build import new_run_id
 from rasterloom.flows.gather import ALONE, Share
+from rasterloom.flows.helper import gather_share
 
 
 def order(share: Share, shards: int) -> list[int]:
@@ -27,3 +33,10 @@ def test_each_does_the_whole_plan_so_that_none_of_the_others_is_needed(of: int) 
     for shards in (1, 2, 5, 52):
         for number in range(of):
             assert sorted(order(Share(number=number, of=of), shards)) == list(range(shards))
+
+
+def test_a_helper_takes_no_run_id_that_is_a_path() -> None:
+    given = {"build_run": uuid4(), "now": datetime.now(UTC), "fingerprint": "0" * 64, "share": 1, "of": 2}
+    assert gather_share.validate_parameters({**given, "run_id": new_run_id(datetime.now(UTC))})
+    with pytest.raises(ParameterTypeError, match="run_id"):
+        gather_share.validate_parameters({**given, "run_id": "../../elsewhere"})
