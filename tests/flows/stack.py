@@ -1,0 +1,137 @@
+"""What `deployments/server` makes of an empty directory: a Prefect server on PostgreSQL and a worker, as a user has them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.servers import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    home: Path
+    """The directory of `deployments/server`."""
+    env: Mapping[str, str]
+    """Of a shell that has read `client.env`."""
+
+    @property
+    def api(self) -> str:
+        return self.env["PREFECT_API_URL"]
+
+    @property
+    def ui(self) -> str:
+        return self.api.removesuffix("/api")
+
+    @property
+    def auth(self) -> tuple[str, str]:
+        user, _, password = self.env["PREFECT_API_AUTH_STRING"].partition(":")
+        return user, password
+
+    @property
+    def workspace(self) -> str:
+        return str(self.home / "workspace")
+
+    def get(self, path: str) -> Any:
+        return httpx.get(self.api + path, auth=self.auth, timeout=60).raise_for_status().json()
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """With the token that the server wants against forged requests."""
+        client = "tests"
+        token = httpx.get(f"{self.api}/csrf-token", params={"client": client}, auth=self.auth, timeout=60).json()["token"]
+        headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
+        return httpx.post(self.api + path, json=body, auth=self.auth, headers=headers, timeout=60)
+
+    def shell(self, script: str, *, cwd: Path) -> str:
+        """What the lines print; they must all succeed."""
+        done = subprocess.run(["bash", "-euc", script], cwd=cwd, env=dict(self.env), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return self.get(f"/deployments/name/build-collection/{name}")
+
+    def start(self, name: str, **parameters: Any) -> str:
+        """The id of a new run."""
+        answer = self.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", {"parameters": parameters})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    def ended(self, run: str, *, seconds: float = 240) -> dict[str, Any]:
+        """The run when it has ended."""
+        return until(lambda: (found := self.get(f"/flow_runs/{run}"))["state"]["type"] in ENDED and found, seconds=seconds)
+
+    def told(self, run: str) -> str:
+        """The logs of a run."""
+        rows = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}).json()
+        return "\n".join(row["message"] for row in rows)
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 240) -> Any:
+    """What the condition gives as soon as it gives something."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {seconds} s"
+        time.sleep(0.3)
+    return found
+
+
+@contextmanager
+def started(**more: str) -> Generator[Stack]:
+    """The server and its worker; all of it is gone afterwards."""
+    if shutil.which("postgres") is None and not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
+        pytest.skip("no PostgreSQL on this machine")
+    home = Path(tempfile.mkdtemp(prefix="rasterloom-server-"))
+    home.chmod(0o755)  # PostgreSQL is another user
+    port = str(free_port())
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
+    kept = {name: value for name, value in os.environ.items() if name not in ("PREFECT_HOME", "RASTERLOOM_WORKSPACE", "PREFECT_API_URL")}
+    env = kept | quick | more | {"PATH": path, "PREFECT_SERVER_API_PORT": port}
+    log = home / "log"
+    process = subprocess.Popen(
+        [ROOT / "deployments/server", home], env=env, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        until(lambda: _is_up(process, log))
+        client = dict(line.split("=", 1) for line in (home / "client.env").read_text().splitlines())
+        yield Stack(home, kept | {"PATH": path, "HOME": str(home), "PREFECT_HOME": str(home / "client")} | client)
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        for name in ("worker", "server", "postgres"):
+            _kill_left(home, name)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _is_up(process: subprocess.Popen[bytes], log: Path) -> bool:
+    text = log.read_text()
+    assert process.poll() is None, text + "\n".join(file.read_text()[-2000:] for file in log.parent.glob("*.log"))
+    return " runs; " in text
+
+
+def _kill_left(home: Path, name: str) -> None:
+    """Programs of this directory that the script has left, which it should not: by the file that they write to."""
+    log = str(home / f"{name}.log")
+    for entry in Path("/proc").glob("[0-9]*/fd/1"):
+        with contextlib.suppress(OSError):
+            if os.readlink(entry) == log:
+                os.kill(int(entry.parts[2]), signal.SIGKILL)
