@@ -42,6 +42,7 @@ def test_series_are_drawn(count: int) -> None:
     assert (coloured(png, "#e3a23b") > 100) == (1 < count <= MOST_LINES), "each of few has its colour, of many there is one median"
 
 
+@pytest.mark.slow
 def test_a_panel_more_makes_a_taller_picture_up_to_a_limit() -> None:
     heights = [
         drawn(time_series([panel("b", 2)] * count, title="t", what="zones")).shape[0] for count in (1, 2, MOST_PANELS, MOST_PANELS + 3)

@@ -116,6 +116,7 @@ def test_statistics_are_those_of_numpy(imagery: Imagery, tmp_path: Path, all_tou
     assert all_touched or (found["count"] == 0).any(), "a zone between the centres of pixels has a row"
 
 
+@pytest.mark.slow
 def test_masks_and_expressions(imagery: Imagery, tmp_path: Path) -> None:
     frame = parcels()
     asked = spec(tmp_path, frame, bands=["B08"], mask={"band": "SCL", "values": [3]}, expressions={"ndvi": "(B08 - B04) / (B08 + B04)"})
