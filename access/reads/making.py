@@ -40,7 +40,8 @@ class Making:
 
 
 def failed(scene: str, band: str, error: RasterloomError, *, href: str = "") -> Failure:
-    """A row of the output's failures table. Pixels are never asked again where a file is broken or access is denied."""
+    """A row of the output's failures table. The next run asks again for what was unavailable, and for what other credentials or settings
+    would open; a file that is broken stays so until the collection knows another one."""
     reason = error.reason if isinstance(error, Unreadable) else "denied" if isinstance(error, AccessDenied) else "unavailable"
     return Failure(
         stage="pixels",
@@ -49,5 +50,5 @@ def failed(scene: str, band: str, error: RasterloomError, *, href: str = "") -> 
         item_id=scene,
         band=band,
         href=redact(href),
-        retryable=isinstance(error, Unavailable),
+        retryable=isinstance(error, Unavailable | AccessDenied) or reason == "forbidden-host",
     )
