@@ -210,7 +210,8 @@ def filled(layers: Layers, inside: NDArray[np.bool_] | None, fill: float | int) 
     """`fill` where nothing is valid, or where `inside`, shape (height, width), is False. Changes the arrays of `layers`."""
     if inside is not None:
         layers.valid[:, ~inside] = False
-    layers.data[~layers.valid] = fill
+    for data, valid in zip(layers.data, layers.valid, strict=True):
+        data[~valid] = fill
     return layers
 
 
@@ -224,8 +225,11 @@ def values_of(pixels: Pixels, file: BandFile, wish: Wish) -> NDArray[Any]:
 
 
 def check_size(shape: Sequence[int], itemsize: int, *, remedy: str) -> None:
-    """That a result, with its mask, takes no more than half of the machine's memory. Raises SpecError."""
-    size, limit = math.prod(shape) * (itemsize + 1), largest()
+    """That a result takes no more than half of the machine's memory, with two bytes per pixel for what is valid and who gave it.
+
+    Raises SpecError.
+    """
+    size, limit = math.prod(shape) * (itemsize + 2), largest()
     if size > limit:
         raise SpecError(
             f"the result has {' x '.join(map(str, shape))} pixels, {size / 1e9:.1f} GB, and the limit is {limit / 1e9:.1f} GB",

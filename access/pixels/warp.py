@@ -28,6 +28,8 @@ _TOLERANCE = 0.001
 """Pixels of the source by which GDAL's linear interpolation of a projection may miss (measured: as fast as its default, 0.125)."""
 _ALIGNED = 1e-3
 """Pixels by which two grids may differ over their whole length and still be one: the noise of stored degrees."""
+_AT_ONCE = 1 << 20
+"""Pixels that are picked at a time: the places take 8 bytes each."""
 _SAME_SIZE = 0.05
 """By how much a number of pixels may differ from a whole one and still be it: GDAL's own."""
 _EXACT_AS_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float16", "float32")
@@ -137,11 +139,17 @@ def _picked(pixels: Pixels, source: Grid, target: Grid) -> Pixels:
     numbers = np.empty((2, *pixels.data.shape), kind)
     numbers[0] = np.arange(1, source.height + 1, dtype=kind)[:, None]
     numbers[1] = np.arange(1, source.width + 1, dtype=kind)[None, :]
-    rows, cols = _reprojected(numbers, source, target, "nearest").astype(np.intp)
-    there = rows > 0
-    places = np.maximum((rows - 1) * source.width + cols - 1, 0)
-    valid = pixels.valid.ravel().take(places) & there
-    return Pixels(data=np.where(there, pixels.data.ravel().take(places), np.zeros((), pixels.data.dtype)), valid=valid)
+    found = _reprojected(numbers, source, target, "nearest")
+    made = nothing(pixels.data.dtype, target)
+    data, valid = pixels.data.ravel(), pixels.valid.ravel()
+    step = max(_AT_ONCE // target.width, 1)
+    for part in (slice(first, first + step) for first in range(0, target.height, step)):
+        rows, cols = found[:, part].astype(np.intp)
+        there = rows > 0
+        places = np.maximum((rows - 1) * source.width + cols - 1, 0)
+        made.valid[part] = valid.take(places) & there
+        np.copyto(made.data[part], data.take(places), where=there)
+    return made
 
 
 def _mixed(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -> Pixels:

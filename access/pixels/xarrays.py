@@ -58,7 +58,7 @@ class Stack:
 
 def read_arrays(engine: Engine, stack: Stack) -> list[NDArray[Any]]:
     """One array of `stack.shape` per band."""
-    check_size(stack.shape, sum(dtype.itemsize + 1 for dtype in stack.dtypes), remedy=SMALLER)
+    check_size(stack.shape, sum(dtype.itemsize + 2 for dtype in stack.dtypes), remedy=SMALLER)
     targets = [np.zeros(stack.shape, dtype) for dtype in stack.dtypes]
     inside = within(stack.area, stack.grid, all_touched=stack.wish.all_touched)
     found = fill_layers(engine, stack.steps, stack.grid, stack.wish, targets)
