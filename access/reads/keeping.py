@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,7 +29,7 @@ from rasterloom.access.reads.outputs import (
     read_output_commit,
     reads_in,
 )
-from rasterloom.access.reads.units import UNITS
+from rasterloom.access.reads.units import UNITS, unit_file
 from rasterloom.access.verify import Finding
 from rasterloom.errors import RasterloomError
 
@@ -115,29 +115,38 @@ class _Unit:
 
 
 def prune_units(workspace: Workspace, *, bound: int = BOUND, clock: Clock = SYSTEM, dry_run: bool = False) -> list[Entry]:
-    """Forget the oldest units above the bound, and what stands in for none; those of the newest outputs stay. What was forgotten.
+    """Forget what killed runs left and, above the bound, the oldest units; those of the newest outputs stay. What was forgotten.
 
     A unit can be read again from its files, so this costs requests and nothing else. While a run is under way nothing is forgotten.
     """
     units: dict[str, _Unit] = {}
     for entry in workspace.list(UNITS):
         units.setdefault(entry.key.removeprefix(f"{UNITS}/").partition("/")[0].removesuffix(".json"), _Unit([])).entries.append(entry)
-    excess = sum(unit.size for unit in units.values()) - bound
     now = clock.now()
-    if excess <= 0 or _is_busy(workspace, now):
+    old = {key: unit for key, unit in units.items() if now - unit.used >= YOUNG}
+    forgotten = [key for key, unit in old.items() if not any(entry.key == unit_file(key) for entry in unit.entries)]
+    excess = sum(unit.size for unit in units.values()) - sum(units[key].size for key in forgotten) - bound
+    if (excess <= 0 and not forgotten) or _is_busy(workspace, now):
         return []
-    live = {key for name in _collections(workspace) for commit in newest_outputs(workspace, name) for key in commit.units}
-    forgotten: list[Entry] = []
+    if excess > 0:
+        live = {key for name in _collections(workspace) for commit in newest_outputs(workspace, name) for key in commit.units}
+        forgotten += _oldest({key: unit for key, unit in old.items() if key not in live and key not in forgotten}, excess)
+    if not dry_run:
+        for key in forgotten:
+            workspace.delete(unit_file(key))  # first, as it says that the unit is whole
+            workspace.delete(f"{UNITS}/{key}")
+    return [entry for key in forgotten for entry in units[key].entries]
+
+
+def _oldest(units: Mapping[str, _Unit], excess: int) -> list[str]:
+    """As many as make up `excess` bytes."""
+    found: list[str] = []
     for key, unit in sorted(units.items(), key=lambda item: (item[1].used, item[0])):
         if excess <= 0:
             break
-        if key not in live and now - unit.used >= YOUNG:
-            excess -= unit.size
-            forgotten += sorted(unit.entries, key=lambda entry: entry.key.count("/"))  # what names the files goes first
-    if not dry_run:
-        for entry in forgotten:
-            workspace.delete(entry.key)
-    return forgotten
+        excess -= unit.size
+        found.append(key)
+    return found
 
 
 def _collections(workspace: Workspace) -> list[str]:

@@ -231,7 +231,12 @@ def test_units_beyond_the_bound_are_forgotten_but_for_those_of_the_newest_output
     place = open_workspace(str(built.workspace))
     stack(built, bands=["B04"])
     newest = stack(built, "r2", bands=["B08"])
+    left = built.workspace / "_cache" / "reads" / ("0" * 64) / "killed" / "B04"
+    left.mkdir(parents=True)
+    (left / "0.0.0").write_bytes(b"half")
     assert prune_units(place, bound=0, clock=Later(0.5)) == []
+    assert [entry.key.rpartition("/")[2] for entry in prune_units(place, clock=Later(3))] == ["0.0.0"]
+    assert not left.parent.parent.exists()
     forgotten = prune_units(place, bound=0, clock=Later(3))
     assert forgotten
     built.requests()
