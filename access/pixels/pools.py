@@ -31,6 +31,8 @@ class Group:
     slots: Sequence[Slot]
     left: int
     """Slots without an answer."""
+    again: bool
+    """Whether the file is read more than once: its tiles are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +156,7 @@ class Pools:
             except RasterloomError as error:
                 self._fail(group, block, error)
                 continue
-            if block.wanted_again:
+            if group.again and block.wanted_again:
                 self._tiles.put((group.key, block.place), pixels)
             self._hand_out(group, block, pixels)
         if fetched.finished():

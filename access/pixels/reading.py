@@ -106,12 +106,13 @@ class Reading:
         while waiting and (not slots or bytes_of(waiting[0][1]) <= room):
             slots.append(Slot(*waiting.popleft()))
             room -= slots[-1].bytes
+        again = self._tiles.is_read_again(key) or bool(waiting)
         if not waiting:
             del self._waiting[key]
         self._looked_at -= len(slots)
         self._arrays += sum(slot.bytes for slot in slots)
         self._under_way.add(key)
-        return Group(key, slots, len(slots))
+        return Group(key, slots, len(slots), again)
 
     def _begin(self, group: Group) -> None:
         if any(slot.needs_header for slot in group.slots):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 CACHED = 64 << 20
 """Bytes of decoded tiles that an engine keeps."""
+_REMEMBERED = 4096
+"""Files that were read last."""
 
 
 class TileCache:
@@ -20,7 +22,18 @@ class TileCache:
         self._bound = bound
         self._lock = threading.Lock()
         self._tiles: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self._read: OrderedDict[Hashable, None] = OrderedDict()
         self.bytes = 0
+
+    def is_read_again(self, file: Hashable) -> bool:
+        """Whether this level of a file was read before. Only then are its tiles worth memory, which is not free to touch."""
+        with self._lock:
+            again = file in self._read
+            self._read[file] = None
+            self._read.move_to_end(file)
+            if len(self._read) > _REMEMBERED:
+                self._read.popitem(last=False)
+            return again
 
     def get(self, key: Hashable, rows: int) -> NDArray[Any] | None:
         """The tile, if so many of its rows were decoded."""
