@@ -1,4 +1,4 @@
-"""Two Prefect workers and a build that they share."""
+"""Two Prefect workers: a build that they share, and what is left of a build when the flow, the worker or the server is killed."""
 
 from __future__ import annotations
 
@@ -72,6 +72,33 @@ def test_two_workers_share_a_build(prefect: Services, archive: Archive, alone: p
 
 def helpers(prefect: Services) -> list[dict[str, Any]]:
     return prefect.post("/flow_runs/filter", {"flows": {"name": {"any_": ["gather-share"]}}})
+
+
+def test_a_killed_flow_and_a_killed_worker_lose_nothing(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
+    name = deployed(prefect, archive.spec(name="killed", workspace=str(tmp_path), **WEEKS, **SLOW))
+    first = started(prefect, archive, name)
+    prefect.kill_flow(first)
+    assert prefect.ended(first) == "CRASHED"
+    assert rasterloom.Collection.list_collections(str(tmp_path)) == []
+
+    prefect.kill("two")
+    second = started(prefect, archive, name)
+    prefect.kill("one")
+    archive.files.latency = LATENCY
+    # its process sees that the worker is gone, and ends with the batches under way, unless they were the last ones
+    assert prefect.ended(second) in ("CRASHED", "COMPLETED")
+    prefect.start_worker("one")
+    assert prefect.ended(prefect.run(name)) == "COMPLETED"
+    assert rows(rasterloom.load("killed", workspace=str(tmp_path))).equals(alone)
+
+
+def test_a_build_waits_for_a_killed_server_to_come_back(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
+    run = started(prefect, archive, deployed(prefect, archive.spec(name="server", workspace=str(tmp_path), **WEEKS, **SLOW)))
+    prefect.kill("server")
+    prefect.start_server()
+    archive.files.latency = LATENCY
+    assert prefect.ended(run) == "COMPLETED"
+    assert rows(rasterloom.load("server", workspace=str(tmp_path))).equals(alone)
 
 
 def started(prefect: Services, archive: Archive, deployment: str) -> str:
