@@ -281,12 +281,6 @@ def test_over_budget_nothing_is_committed(archive: Archive, workspace: str) -> N
     assert (last.action, again.uri) == ("reuse", first.uri)
 
 
-def test_what_this_version_cannot_do_is_a_spec_error_before_any_request(archive: Archive, workspace: str) -> None:
-    with pytest.raises(SpecError, match="runner"):
-        run(archive.spec(run={"runner": "ray"}), workspace=workspace)
-    assert not archive.stac.log
-
-
 @pytest.mark.parametrize("documents", [0, 2])
 def test_run_takes_one_spec(tmp_path: Path, archive: Archive, documents: int) -> None:
     path = tmp_path / "specs.yaml"
