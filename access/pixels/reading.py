@@ -53,6 +53,7 @@ class Reading:
         self._pools = Pools(files, tiles, width=max(1, min(effort.max_concurrent, WIDEST)))
         self._waiting: OrderedDict[Hashable, deque[tuple[int, WindowRead]]] = OrderedDict()
         self._looked_at = 0
+        self._exhausted = False
         self._under_way: set[Hashable] = set()
         self._arrays = 0
         self._compressed = 0
@@ -80,7 +81,11 @@ class Reading:
             raise Unavailable("the reading was stopped", remedy="read again")
 
     def _look_ahead(self, left: Iterator[tuple[int, WindowRead]], files: int) -> Generator[Answer]:
-        while self._looked_at < AHEAD and len(self._waiting) < files and (following := next(left, None)) is not None:
+        while self._looked_at < AHEAD and len(self._waiting) < files:
+            following = next(left, None)
+            if following is None:
+                self._exhausted = True
+                return
             index, read = following
             try:
                 check(read)
@@ -93,12 +98,19 @@ class Reading:
     def _begin_what_fits(self) -> bool:
         """Whether anything was begun. Two groups of one file are never under way: the second takes the tiles of the first."""
         begun = False
-        for key in [key for key in self._waiting if key not in self._under_way]:
+        for key in self._ready():
             if self._under_way and self._arrays + bytes_of(self._waiting[key][0][1]) > self._limits.arrays:
                 break
             self._begin(self._taken(key))
             begun = True
         return begun
+
+    def _ready(self) -> list[Hashable]:
+        """Files whose reads may begin: not the one that was looked at last, more of which may follow, unless it fills all that is seen."""
+        ready = [key for key in self._waiting if key not in self._under_way]
+        if ready and not self._exhausted and ready[-1] == next(reversed(self._waiting)) and (len(ready) > 1 or self._looked_at < AHEAD):
+            ready.pop()
+        return ready
 
     def _taken(self, key: Hashable) -> Group:
         """Reads of one file, as many as fit in half of the memory, so that other files go on beside it."""

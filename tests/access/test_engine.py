@@ -18,6 +18,7 @@ from rasterio.windows import Window as GdalWindow
 
 from rasterloom.access.pixels import plan as planning
 from rasterloom.access.pixels.engine import Engine, Limits
+from rasterloom.access.pixels.reading import FILES_AT_FIRST
 from rasterloom.access.pixels.values import BandFile, WindowRead
 from rasterloom.errors import RasterloomError, Unavailable, Unreadable
 from rasterloom.raster.decode import decoder
@@ -106,6 +107,18 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
     monkeypatch.setattr(planning, "decoder", counting)
     return seen
+
+
+def test_the_bands_of_a_file_stay_together_wherever_the_look_ahead_ends(server: RangeServer, decodes: list[tuple[int, int]]) -> None:
+    """More files than are looked at before the first request, three bands each."""
+    count = FILES_AT_FIRST + 8
+    for number in range(count):
+        server.files[f"/{number}.tif"] = (server.root / "chunky.tif").read_bytes()  # type: ignore[operator]
+    bands = [on(server, "chunky.tif", band) for band in range(3)]
+    window = Window(col=10, row=10, width=20, height=20)
+    reads = [read_of(replace(file, href=f"{server.url}/{number}.tif"), window) for number in range(count) for file in bands]
+    engine().read_all(iter(reads))
+    assert len(decodes) == len(server.log) == count
 
 
 def test_windows_of_one_tile_share_it_and_a_file_that_is_read_again_keeps_it(server: RangeServer, decodes: list[tuple[int, int]]) -> None:
