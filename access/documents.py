@@ -82,7 +82,7 @@ class Documents:
         if part.size > LARGEST_BODY:
             raise _too_large(what)
         traffic = Traffic(requests=transfer.requests, bytes=transfer.bytes)
-        return Document(value=parsed(part.data, what), address=address, traffic=traffic)
+        return Document(value=parsed(bytes(part.data), what), address=address, traffic=traffic)
 
     def _check(self, parts: SplitResult, what: str) -> None:
         scheme = parts.scheme.lower()

@@ -177,7 +177,7 @@ class Reply:
         Received where they stay: in pieces they would be copied twice, with the interpreter's lock held.
         """
         count, have = self.length or 0, 0
-        place = memoryview(np.empty(count, np.uint8))
+        place = np.empty(count, np.uint8).data
         for piece in self._held:
             place[have : have + len(piece)] = piece
             have += len(piece)

@@ -154,7 +154,7 @@ class _Ranges(ArrowFile):
             self._meter.bytes += transfer.bytes
         self._located = transfer.located  # its credentials may have been renewed
         self._size = part.size
-        return part.data
+        return bytes(part.data)
 
 
 def _path(uri: str) -> str:
