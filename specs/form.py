@@ -155,5 +155,5 @@ def _query(spec: CollectionSpec, cloud_cover: float) -> dict[str, Any]:
         return {}
     given = (spec.query or {}).get(CLOUD, {})
     kept = {operator: value for operator, value in given.items() if operator not in ("lt", "lte")}
-    limit = int(cloud_cover) if cloud_cover.is_integer() else cloud_cover
+    limit = int(cloud_cover) if float(cloud_cover).is_integer() else cloud_cover
     return {"query": {**(spec.query or {}), CLOUD: kept | {"lte" if "lte" in given else "lt": limit}}}
