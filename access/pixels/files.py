@@ -12,7 +12,10 @@ from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Header
 from rasterloom.raster.rows import header_from_row
 
-_NO_HEADER = "see `rasterloom failures`, or build with table.enrich: true; where(pyarrow.compute.field('{band}_metadata').is_valid()) leaves such scenes out"
+_NO_HEADER = (
+    "see `rasterloom failures`, or build with table.enrich: true; "
+    "where(pyarrow.compute.field('{band}_metadata').is_valid()) leaves such scenes out"
+)
 _FIXED = ("id", "datetime", "assets", "crs", "proj:epsg")
 
 
