@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rasterloom.raster.gdal import hide_false_warnings
 from rasterloom.raster.header import Affine
 
 if TYPE_CHECKING:
@@ -24,5 +25,6 @@ def inside(shape: BaseGeometry, affine: Affine, *, width: int, height: int, all_
 
     if shape.is_empty or not width or not height:
         return np.zeros((height, width), bool)
+    hide_false_warnings()
     found: NDArray[Any] = geometry_mask([shape], (height, width), Transform(*affine), all_touched=all_touched, invert=True)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from pyproj.exceptions import ProjError
 
 from rasterloom.access.pixels.values import Pixels
 from rasterloom.errors import SpecError, Unreadable
+from rasterloom.raster.gdal import hide_false_warnings
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.header import Affine
 
@@ -169,7 +169,7 @@ def _mixed(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -
 
 def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Resampling, nodata: float | None = None) -> NDArray[Any]:
     """Shape (bands, height, width) of the target, 0 or `nodata` where the source has nothing."""
-    _quiet()
+    hide_false_warnings()
     from rasterio.enums import Resampling as Kernel  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
     from rasterio.errors import RasterioError  # noqa: PLC0415
     from rasterio.transform import Affine as Transform  # noqa: PLC0415
@@ -199,14 +199,6 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
     except RasterioError as error:
         raise Unreadable(f"GDAL cannot warp from {source.crs[:60]} to {target.crs[:60]}: {error}", reason="crs") from error
     return made
-
-
-@lru_cache(maxsize=1)
-def _quiet() -> None:
-    """`reproject` silences a warning about its own arrays, and where several threads do that at once Python lets it through."""
-    from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
-
-    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.warp")
 
 
 def _is_unseen(grid: Grid) -> bool:
