@@ -15,10 +15,9 @@ from rasterloom.raster.header import Header, Level
 from rasterloom.raster.overviews import level_of
 from rasterloom.raster.tiles import Window
 from tests.access.engines import band_file, engine
+from tests.access.gridfiles import MODERN_JPEG
 from tests.raster.corpus import write_corpus, write_traps
 
-MODERN_JPEG = rasterio.__gdal_version__ >= "3.11"
-"""The wheels of rasterio 1.4 hold another libjpeg, which differs by design."""
 MOST = 3000
 """Pixels along a side that are compared at once."""
 DIFFERENT = {"corrupt.tif"}

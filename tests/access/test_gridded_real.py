@@ -15,7 +15,7 @@ from rasterio.warp import reproject
 from rasterloom.access.pixels.gridded import on_grid, read_for
 from rasterloom.access.pixels.warp import gdal_crs
 from rasterloom.raster.grid import Grid
-from tests.access.gridfiles import band_files, engine, to_affine
+from tests.access.gridfiles import band_files, engine, is_other_jpeg, to_affine
 
 pytestmark = pytest.mark.shared
 LARGEST = 6_000_000
@@ -62,6 +62,8 @@ def test_nearest_is_gdals_over_real_files(shared: Path, crs: str) -> None:
         pixels = answer.pixels
         level = (read.level if read else 0) - 1
         with rasterio.open(path, **({"overview_level": level} if level >= 0 else {})) as source:
+            if is_other_jpeg(source):
+                continue
             data = np.where(source.read_masks(1) > 0, source.read(1).astype("float64"), np.nan)
             expected = np.full((grid.height, grid.width), np.nan)
             reproject(

@@ -37,18 +37,21 @@ class Services:
         return self.home / "workspace"
 
     def get(self, path: str) -> Any:
-        return httpx.get(self.url + path, timeout=60).raise_for_status().json()
+        return self._asked("GET", path).json()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._asked("POST", path, json=body).json()
+
+    def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Again while SQLite is locked by the server's own services."""
-        while (answer := httpx.post(self.url + path, json=body, timeout=60)).status_code == 503:
+        while (answer := httpx.request(method, self.url + path, timeout=60, **more)).status_code == 503:
             time.sleep(1)
-        return answer.raise_for_status().json()
+        return answer.raise_for_status()
 
     def delete(self, path: str) -> None:
         """What `path` names."""
         kind = path.split("/")[1]
-        httpx.delete(f"{self.url}/{kind}/{self.get(path)['id']}", timeout=60).raise_for_status()
+        self._asked("DELETE", f"/{kind}/{self.get(path)['id']}")
 
     def start_server(self) -> None:
         self._start("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))

@@ -195,9 +195,8 @@ def test_a_colleague_fills_in_the_form_and_sees_the_report(stack: Stack, browser
     named = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["markdown"]}}}
     (report,) = stack.post("/artifacts/filter", named).json()
     browser.open(f"{stack.ui}/v2/artifacts/artifact/{report['id']}")
-    page = browser.shows("bay-of-genoa")
-    assert "10" in page
     browser.find("//img[starts-with(@src, 'data:image')]")  # the map
+    assert "10" in browser.shows("bay-of-genoa")
     browser.picture("run-report", height=1300)
 
 

@@ -94,8 +94,8 @@ def test_a_dask_worker_that_is_killed_is_done_without(on_threads: pa.Table, arch
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_and_the_next_one_goes_on(on_threads: pa.Table, archive: Archive, tmp_path: Path) -> None:
-    spec: dict[str, Any] = {"run": {"runner": "processes"}, "build": {"max_concurrent": 20}}
-    once_asked(archive, 500, lambda: os.kill(pool_process(), signal.SIGKILL))
+    spec: dict[str, Any] = {"run": {"runner": "processes"}, "build": {"max_concurrent": 4}}
+    once_asked(archive, 400, lambda: os.kill(pool_process(), signal.SIGKILL))
     with pytest.raises(Unavailable, match="worker process is gone"):
         built(archive, tmp_path, **spec)
     assert rasterloom.Collection.list_collections(str(tmp_path)) == []

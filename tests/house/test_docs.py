@@ -97,7 +97,8 @@ def at_the_demo(spec: str, url: str) -> str:
 def test_the_readme_and_the_page_on_other_readers_can_be_followed(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     readme, readers = ROOT / "README.md", ROOT / "docs" / "how-to" / "other-readers.md"
-    [spec], [rows, pixels] = blocks(readme, "yaml"), blocks(readme, "python")
+    [spec, with_a_read], [rows, pixels] = blocks(readme, "yaml"), blocks(readme, "python")
+    assert with_a_read.startswith(spec.rstrip())
     [run] = [text for text in blocks(readme, "bash") if "rasterloom run" in text]
     (tmp_path / "specs").mkdir()
     with serving(make_archive(tmp_path / "archive", size=128)) as provider:
