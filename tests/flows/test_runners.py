@@ -118,7 +118,7 @@ def once_asked(archive: Archive, requests: int, act: Callable[[], None]) -> None
 
 def pool_process() -> int:
     """The youngest process that this one has spawned with multiprocessing: of the pool, not of the cluster of another test."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
     return max(int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line)
 
 
