@@ -106,6 +106,7 @@ def test_bad_files_stand_in_the_failures_table(spec: Path, prefect_server: str, 
     assert empty == set(BAD)
 
 
+@pytest.mark.slow
 def test_more_bad_files_than_the_budget_allows_commit_nothing(spec: Path, prefect_server: str, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     done = rasterloom(prefect_server, "run", str(spec), "--workspace", str(workspace), "--set", "build.max_error_rate=0.03")

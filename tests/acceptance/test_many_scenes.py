@@ -23,7 +23,7 @@ from rasterloom.flows.run import run
 from tests.acceptance.conftest import SCENES, Publish
 from tests.acceptance.oracle import differences, gdal_header
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 BANDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
 GDAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif", "CPL_VSIL_CURL_CACHE_SIZE": "67108864"}
 AOI = (11.7, 45.92, 11.78, 45.95)

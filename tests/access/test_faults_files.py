@@ -194,8 +194,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def marked(case: Case) -> Any:
-    """Statuses that are treated like others can wait."""
-    alike = ("402", "405", "409", "410", "418", "425", "451", "501", "502", "504", "520")
+    """Statuses that are treated like others can wait, and so can what takes two time-outs to tell."""
+    alike = ("hangs once", "drips", "402", "405", "409", "410", "418", "425", "451", "501", "502", "504", "520")
     return pytest.param(case, id=case.name.replace(" ", "-"), marks=[pytest.mark.slow] if case.name.startswith(alike) else [])
 
 

@@ -123,6 +123,7 @@ def test_a_pack_of_a_second_process_is_seen(tmp_path: Path) -> None:
     assert known(workspace, range(4)) == right(range(3))
 
 
+@pytest.mark.slow
 def test_writers_at_once_never_get_a_wrong_answer(tmp_path: Path) -> None:
     code = """
 import sys

@@ -108,6 +108,7 @@ def test_a_changed_read_is_never_answered_with_the_old_output(built: World) -> N
     assert (forced_again.version, forced_again.made) == (4, 6)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_a_row_and_is_asked_again_when_it_may_be(built: World) -> None:
     built.files.faults["/2/B04.tif"] = Status(503)
     effort = replace(EFFORT, max_error_rate=0.2)
@@ -254,6 +255,7 @@ def test_a_changed_or_missing_file_of_an_output_is_found(built: World) -> None:
     assert found == {("changed", "picture.png"), ("missing", ".zattrs")}
 
 
+@pytest.mark.slow
 def test_deleting_a_collection_takes_its_outputs_along(built: World) -> None:
     stack(built)
     delete_collection(str(built.workspace), "s2")

@@ -24,6 +24,7 @@ from rasterloom.demo.home import NAME, Home
 from rasterloom.demo.scenes import open_archive
 from rasterloom.demo.server import serving
 
+pytestmark = pytest.mark.slow
 PROGRAM = [sys.executable, "-m", "rasterloom.cli.main"]
 OTHERS = {"PREFECT_API_URL", "PREFECT_HOME", "RASTERLOOM_WORKSPACE"}
 

@@ -174,6 +174,7 @@ def lives(examples: int, steps: int) -> settings:
     )
 
 
+@pytest.mark.slow
 def test_every_life_ends_as_a_fresh_build() -> None:
     run_state_machine_as_test(Life, settings=lives(6, 12))
 

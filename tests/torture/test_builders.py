@@ -84,6 +84,7 @@ def rounds(machine: Machine, upstream: Upstream, workspace: str, count: int) -> 
     return Rounds(done, won, newest.version if newest else 0)
 
 
+@pytest.mark.slow
 def test_builders_at_once(machine: Machine, upstream: Upstream, tmp_path: Path) -> None:
     made = rounds(machine, upstream, str(tmp_path / "ws"), 3)
     assert made.won >= 3

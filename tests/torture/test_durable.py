@@ -49,6 +49,7 @@ def test_the_audit_sees_a_missing_fsync(machine: Machine, upstream: Upstream, fr
     assert any("acknowledged" in fault for fault in audit.faults)
 
 
+@pytest.mark.slow
 def test_the_kernel_saw_the_same(upstream: Upstream, fresh: Fresh, tmp_path: Path) -> None:
     """What Python does not see, as a library that writes by itself, strace sees."""
     strace = shutil.which("strace")

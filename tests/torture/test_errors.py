@@ -55,6 +55,7 @@ def fail(trial: Trial, number: int, code: str, *, lasting: bool) -> Report:
     return report
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails(trial: Trial) -> None:
     codes = READING if trial.step.reads_only else (*WRITING, *READING)
     counts = {group: operations(trial, group[0]) for group in (WRITING, READING)}

@@ -169,6 +169,7 @@ def torture(session: Session, instants: int) -> list[Seen]:
     return seen
 
 
+@pytest.mark.slow
 def test_random_instants(upstream: Upstream, machine: Machine, tmp_path: Path) -> None:
     torture(Session(upstream, machine, tmp_path, seed=1), 12)
 

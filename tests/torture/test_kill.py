@@ -27,7 +27,7 @@ def kill(trial: Trial, number: int, *, torn: bool) -> bool:
     return report.killed
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["clean", "torn"])
+@pytest.mark.parametrize("torn", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["clean", "torn"])
 def test_a_kill_leaves_the_old_version_or_the_new_one(trial: Trial, torn: bool) -> None:
     total = trial.operations()
     for number in range(1 + torn, total + 1, max(1, total // SOME)):
