@@ -32,10 +32,18 @@ class Prefect:
     workspace: Path
 
     def get(self, path: str) -> Any:
-        return httpx.get(self.url + path, timeout=30).raise_for_status().json()
+        return self._asked("GET", path).raise_for_status().json()
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=30)
+        return self._asked("POST", path, json=body)
+
+    def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Again while SQLite is locked by the server's own services."""
+        for _ in range(120):
+            if (answer := httpx.request(method, self.url + path, timeout=60, **more)).status_code != 503:
+                return answer
+            time.sleep(1)
+        raise TimeoutError(f"{path} answers 503 for two minutes")
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes], *, seconds: float = 120) -> None:
