@@ -4,52 +4,28 @@ from __future__ import annotations
 
 import base64
 import logging
-import time
-from collections.abc import Callable
-from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from rasterloom.access.files import Workspace
 from rasterloom.access.reads.outputs import OutputRef
 from rasterloom.access.redact import redact
 from rasterloom.flows.readprogress import ReadProgress
+from rasterloom.flows.runpage import Bar
 
-FIRST_AFTER = 4.0
-"""Seconds that a run lasts before it gets a bar: every artifact is a request and a row of the database."""
-EVERY = 5.0
-"""Seconds between two changes of the bar."""
 LARGEST_PICTURE = 400_000
 """Bytes of a PNG that still goes into a page: Prefect's server takes 512 KB of text in one request by default."""
 _LOG = logging.getLogger("rasterloom.report")
 
 
-class ReadBar:
-    """The progress bar on the page of a run, made when the run has lasted some seconds. Used by one run, in its thread."""
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._due = clock() + FIRST_AFTER
-        self._artifact: UUID | None = None
+class ReadBar(Bar):
+    """A listener: the bar of a read."""
 
     def __call__(self, progress: ReadProgress) -> None:
-        is_last = progress.stage == "done" and self._artifact is not None
-        if not is_last and (progress.stage == "done" or self._clock() < self._due):
-            return
-        self._due = self._clock() + EVERY
-        try:
-            self._show(progress)
-        except Exception as error:  # noqa: BLE001 - a bar is never worth a read
-            _LOG.warning("%s.%s: the progress is not shown: %s", progress.collection, progress.read, type(error).__name__)
-
-    def _show(self, progress: ReadProgress) -> None:
-        percent = 100.0 if progress.stage == "done" else round(100 * progress.made / (progress.to_make + 1), 1)
+        is_done = progress.stage == "done"
+        percent = 100.0 if is_done else round(100 * progress.made / (progress.to_make + 1), 1)
         words = f"{progress.made:,} of {progress.to_make:,} units, {progress.traffic.requests:,} requests, {progress.failures:,} failures"
-        if self._artifact is None:
-            made = create_progress_artifact(percent, key=f"{progress.collection}-{progress.read}-progress", description=words)
-            self._artifact = made if isinstance(made, UUID) else None
-        else:
-            update_progress_artifact(self._artifact, percent, description=words)
+        self.move(f"{progress.collection}.{progress.read}", percent, words, is_done=is_done)
 
 
 def leave_read_artifact(workspace: Workspace, output: OutputRef, *, reason: str) -> None:

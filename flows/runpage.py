@@ -18,8 +18,8 @@ EVERY = 5.0
 _LOG = logging.getLogger("rasterloom.report")
 
 
-class RunPage:
-    """A listener: makes the bar, moves it, and fills it when the build is done. Used by one run, in its thread."""
+class Bar:
+    """A bar on the page of a run: made when that has lasted some seconds, moved now and then, never back. Used by one run, in its thread."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -27,24 +27,31 @@ class RunPage:
         self._artifact: UUID | None = None
         self._percent = 0.0
 
-    def __call__(self, progress: Progress) -> None:
-        is_last = progress.stage == "done" and self._artifact is not None
-        if not is_last and (progress.stage == "done" or self._clock() < self._due):
+    def move(self, name: str, percent: float, words: str, *, is_done: bool) -> None:
+        """`name`, of dots and dashes, is what the bar is of; its artifact is named after it."""
+        is_last = is_done and self._artifact is not None
+        if not is_last and (is_done or self._clock() < self._due):
             return
         self._due = self._clock() + EVERY
-        self._percent = max(self._percent, round(100 * share(progress), 1))  # batches that are found later would move it back
+        self._percent = max(self._percent, percent)  # what is found later would move it back
         try:
-            self._show(progress)
-        except Exception as error:  # noqa: BLE001 - a bar is never worth a build
-            _LOG.warning("%s: the progress is not shown: %s", progress.collection, type(error).__name__)
+            self._show(f"{name.replace('.', '-')}-progress", words)
+        except Exception as error:  # noqa: BLE001 - Prefect's pages fail in many ways, and a bar is never worth a run
+            _LOG.warning("%s: the progress is not shown: %s", name, type(error).__name__)
 
-    def _show(self, progress: Progress) -> None:
-        words = said(progress)
+    def _show(self, key: str, words: str) -> None:
         if self._artifact is None:
-            made = create_progress_artifact(self._percent, key=f"{progress.collection}-progress", description=words)
+            made = create_progress_artifact(self._percent, key=key, description=words)
             self._artifact = made if isinstance(made, UUID) else None
         else:
             update_progress_artifact(self._artifact, self._percent, description=words)
+
+
+class RunPage(Bar):
+    """A listener: makes the bar of a build, moves it, and fills it when the build is done."""
+
+    def __call__(self, progress: Progress) -> None:
+        self.move(progress.collection, round(100 * share(progress), 1), said(progress), is_done=progress.stage == "done")
 
 
 def said(progress: Progress) -> str:
