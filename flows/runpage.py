@@ -19,7 +19,7 @@ _LOG = logging.getLogger("rasterloom.report")
 
 
 class Bar:
-    """A bar on the page of a run: made when that has lasted some seconds, moved now and then, never back. Used by one run, in its thread."""
+    """A bar on the page of a run, once that has lasted some seconds; it never goes back. Used by one run, in its thread."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
