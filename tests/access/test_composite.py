@@ -15,7 +15,7 @@ import rasterio
 from rasterio.warp import Resampling, reproject
 from rio_cogeo.cogeo import cog_validate
 
-from rasterloom.access.reads.run import make_units, plan_read
+from rasterloom.access.reads.run import plan_read
 from rasterloom.errors import SpecError
 from tests.access.imagery import Imagery, run_read
 from tests.servers import RangeServer
@@ -176,18 +176,6 @@ def test_one_new_scene_costs_one_scene_and_nothing_new_costs_nothing(tmp_path: P
 
 def images(uri: str) -> dict[str, bytes]:
     return {path.relative_to(uri).as_posix(): path.read_bytes() for path in Path(uri).rglob("*.tif")}
-
-
-@pytest.mark.slow
-def test_what_was_made_before_a_kill_is_not_made_again(imagery: Imagery) -> None:
-    job = imagery.job(read(period="P1M"))
-    make_units(job, plan_read(job).units[:2])
-    assert [unit.label for unit in plan_read(job).missing] == list(JULY)
-    resumed = run_read(imagery.job(read(period="P1M"), run_id="read-2"))
-    assert resumed.made == 3
-    fresh = run_read(imagery.job(read(period="P1M"), name="b", run_id="read-3", effort=replace(job.effort, force=True)))
-    assert fresh.made == 5
-    assert images(fresh.ref.uri) == images(resumed.ref.uri)
 
 
 @pytest.mark.slow

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -142,37 +138,6 @@ def test_above_the_error_budget_nothing_is_committed_and_what_was_read_is_rememb
     made = read(str(built.workspace), STACK, run_id="r2", effort=replace(EFFORT, max_error_rate=0.5))
     assert (made.failed, made.made) == (2, 2), "what was denied may be allowed now"
     assert built.requests() == (0, 2 * len(BANDS))
-
-
-KILLED = """
-import sys, threading
-from tests.access.reading import read
-from rasterloom.access.reads import run, units
-stored = []
-def store(*args):
-    ref = units.store_unit(*args)
-    stored.append(ref)
-    if len(stored) == 3:
-        import os, signal
-        os.kill(os.getpid(), signal.SIGKILL)
-    return ref
-run.AT_ONCE = 1
-run.store_unit = store
-read(sys.argv[1], eval(sys.argv[2]))
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_read_goes_on_where_it_was(built: World) -> None:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", KILLED, str(built.workspace), repr(STACK)]
-    killed = subprocess.run(command, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert latest_output(open_workspace(str(built.workspace)), "s2", "it") is None
-    assert built.requests() == (0, 3 * len(BANDS))
-    made = stack(built, "r2")
-    assert (made.made, made.units) == (3, 6)
-    assert built.requests() == (0, 3 * len(BANDS))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import rasterio
 import rasterio.features
 import shapely
 
-from rasterloom.access.reads.run import make_units, plan_read
+from rasterloom.access.reads.run import plan_read
 from rasterloom.errors import SpecError
 from tests.access.imagery import EFFORT, NORTH, WEST, Imagery, run_read
 from tests.access.test_points_read import EAST, add, built
@@ -182,15 +182,6 @@ def test_a_tile_is_read_once_and_a_new_scene_costs_its_own_requests(tmp_path: Pa
         server.log.clear()
         assert run_read(imagery.job(asked, run_id="three")).made == 1
         assert {request.path.split("/")[1] for request in server.log} == {"s2"}
-
-
-def test_what_was_made_before_a_kill_is_not_made_again(imagery: Imagery, tmp_path: Path) -> None:
-    made = imagery.job(spec(tmp_path, parcels(10, seed=5)), name="killed")
-    planned = plan_read(made)
-    assert len(planned.missing) == 5
-    make_units(made, planned.missing[:2])
-    assert plan_read(made).missing == planned.missing[2:]
-    assert run_read(made).made == 3
 
 
 @pytest.mark.slow

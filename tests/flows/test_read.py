@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +15,7 @@ from typing import Any
 import pytest
 import xarray
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
 
 from rasterloom.errors import SpecError
 from rasterloom.flows.build import build
@@ -17,7 +24,7 @@ from rasterloom.flows.readprogress import ReadProgress, listening_to_reads
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from tests.access.world import BANDS, JUNE, World
-from tests.servers import RangeServer, StacServer
+from tests.servers import Hang, RangeServer, StacServer
 
 pytestmark = pytest.mark.slow
 
@@ -73,3 +80,39 @@ def test_a_read_that_fails_lets_the_others_run_and_is_told(world: World, prefect
         build(spec(world, right=cube(output=str(tmp_path / "taken"))), workspace=str(world.workspace))
     with pytest.raises(SpecError, match="did you mean right"):
         read(spec(world, right=cube()), "rihgt", workspace=str(world.workspace))
+
+
+def command(world: World, *words: str) -> subprocess.Popen[str]:
+    """`rasterloom read s2 cube`, on the Prefect server of these tests."""
+    words = ("read", "s2", "cube", "--workspace", str(world.workspace), "--json", *words)
+    env = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    return subprocess.Popen(
+        [sys.executable, "-m", "rasterloom.cli.main", *words], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_a_killed_command_goes_on_where_it_was(world: World, prefect_server: None) -> None:
+    build(spec(world), workspace=str(world.workspace))
+    world.requests()
+    for band in BANDS:
+        world.files.faults[f"/2/{band}.tif"] = Hang(60)
+    asked = cube(bands=list(BANDS))
+    options = [f"--set={key}={json.dumps(value)}" for key, value in asked.items() if key != "kind"]
+    process = command(world, "--kind", "stack", *options)
+    end = time.monotonic() + 120
+    while len(list(world.workspace.glob("_cache/reads/*.json"))) < 2:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not list((world.workspace / "s2").rglob("stack.zarr"))
+    world.files.faults.clear()
+    world.requests()
+    out, error = command(world, "--kind", "stack", *options).communicate(timeout=120)
+    done = json.loads(out)
+    assert (done["read"]["units"], done["read"]["made"], done["read"]["requests"]) == (3, 1, len(BANDS)), error
+    assert {request.path for request in world.files.log} == {f"/2/{band}.tif" for band in BANDS}
+    with xarray.open_zarr(done["read"]["data"]) as data:
+        assert data.B04.notnull().all()
