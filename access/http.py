@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -15,7 +16,7 @@ import requests
 
 from rasterloom.access.governor import Ticket
 from rasterloom.access.hosts import DEADLINE, LONGEST_WAIT, PROCESS_GATES, Gates, backoff_seconds, retry_after_seconds
-from rasterloom.access.redact import redact
+from rasterloom.access.redact import REDACTED, redact
 from rasterloom.access.translate import Fault, Kind, error_of, fault_of_status, raised, shorten
 from rasterloom.access.watched import WatchedAdapter
 from rasterloom.errors import RasterloomError, SpecError, Unavailable, Unreadable
@@ -28,6 +29,8 @@ DEEPEST_JSON = 64
 MOST_REDIRECTS = 5
 SEARCHES = 8
 """Searches at once that a busy service is thought to have got from us."""
+SECRET = 8
+"""Letters from which on the value of a header may be a secret, and is no word that a message has of its own."""
 _CHUNK = 1 << 16
 _ENCODINGS = ("gzip", "deflate")
 """At most a thousand times larger when decoded: a piece of such a body fits into memory, of others it may not."""
@@ -129,6 +132,8 @@ class Web:
         self.session.auth = _leave_alone
         accepted = {"Accept": "application/geo+json, application/json", "Accept-Encoding": ", ".join(_ENCODINGS)}
         self.session.headers.update({"User-Agent": "rasterloom", **accepted, **headers})
+        said = {part for value in headers.values() for part in (value, *value.split()) if len(part) >= SECRET}
+        self._secrets = sorted(said, key=len, reverse=True)
 
     def own(self, url: str, what: str) -> str:
         """`url` if it is of this origin. A mere downgrade to http of the same host is lifted again: proxies cause it.
@@ -192,10 +197,15 @@ class Web:
                     return status, headers, body
                 if status in (429, 503):
                     self.gate.throttled(ticket, most=SEARCHES)
-                error, pause = _refusal(status, body, ask, self.origin), retry_after_seconds(headers.get("Retry-After"))
+                pause = retry_after_seconds(headers.get("Retry-After"))
+                error = _refusal(status, self._masked(_words(body)), ask, self.origin)
             finally:
                 self.gate.leave(ticket)
             self._again(error, pause, spent)
+
+    def _masked(self, words: str) -> str:
+        """Some servers repeat the key that they refuse."""
+        return reduce(lambda text, secret: text.replace(secret, REDACTED), self._secrets, words)
 
     def _send(self, ask: Ask, url: str, spent: _Spending) -> tuple[int, Mapping[str, str], bytes]:
         with (
@@ -277,8 +287,7 @@ def _body(response: requests.Response, what: str, spent: _Spending) -> bytes:
     return b"".join(parts)
 
 
-def _refusal(status: int, body: bytes, ask: Ask, origin: Origin) -> RasterloomError:
-    words = _words(body)
+def _refusal(status: int, words: str, ask: Ask, origin: Origin) -> RasterloomError:
     message = shorten(f"{origin} answered {status} to {ask.what}{': ' + words if words else ''}")
     if status in (405, 501):
         return MethodRefused(message, remedy="set stac.method to the other method")

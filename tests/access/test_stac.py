@@ -273,6 +273,15 @@ def test_a_refused_search_says_why_in_the_words_of_the_server(server: StacServer
     assert len(server.searches) == 1
 
 
+def test_a_server_that_repeats_the_key_does_not_make_us_tell_it(server: StacServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "planted-0123456789")
+    server.faults["/search"] = Status(403, body=b'{"detail": "the key planted-0123456789 of page 1 is no good"}')
+    for headers in ((("Authorization", "Bearer ${TOKEN}"),), (("X-Key", "${TOKEN}"), ("Page", "1"))):
+        error = error_of(server, replace(EFFORT, headers=headers))
+        assert isinstance(error, AccessDenied)
+        assert "the key REDACTED of page 1 is no good" in error.message
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
