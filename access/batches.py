@@ -139,7 +139,7 @@ Turn = Callable[[Collection[str]], AbstractContextManager[None]]
 """Entered with the hosts and buckets that are asked, around all of their requests: others may have to wait for the same."""
 
 
-def at_once(hosts: Collection[str]) -> AbstractContextManager[None]:  # noqa: ARG001
+def freely(hosts: Collection[str]) -> AbstractContextManager[None]:  # noqa: ARG001
     """Nobody else has to wait."""
     return nullcontext()
 
@@ -151,7 +151,7 @@ def fetched(
     job: Job,
     first_range: Mapping[str, int],
     secrets: Secrets,
-    turn: Turn = at_once,
+    turn: Turn = freely,
 ) -> Fetched:
     """Ask for the header of every asset that is left, and remember it for all collections of the workspace."""
     if not left:  # then no credentials are needed either

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rasterloom.access.batches import Turn, at_once, fetched, missing_hrefs, records_of, remembered
+from rasterloom.access.batches import Turn, fetched, freely, missing_hrefs, records_of, remembered
 from rasterloom.access.decide import Decision, ShardState, decide
 from rasterloom.access.job import Job
 from rasterloom.access.publish import publish
@@ -99,7 +99,7 @@ def index_batch(
     *,
     first_range: Mapping[str, int] | None = None,
     secrets: Secrets = environment_secrets,
-    turn: Turn = at_once,
+    turn: Turn = freely,
 ) -> BatchRef:
     """Read the headers of one batch and stage its records. What an earlier run read is not asked again, only what it may now get."""
     workspace = open_workspace(job.workspace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -15,6 +16,8 @@ from rasterloom.access.reads.mirror import mirror
 from rasterloom.access.reads.outputs import OutputRef
 from rasterloom.access.reads.units import MadeRef
 from rasterloom.access.values import Traffic
+from rasterloom.tasks.limits import host_slots
+from rasterloom.tasks.logs import hide_secrets_in_logs
 from rasterloom.tasks.policies import UNAVAILABLE_ONLY, ArtifactRefSerializer, ContentKey
 from rasterloom.tasks.secrets import secret
 
@@ -34,7 +37,9 @@ def units_digest(inputs: Mapping[str, Any]) -> str:
 )
 def make(job: ReadJob, units: Sequence[Unit], label: str) -> MadeRef:  # noqa: ARG001  for the name of the run
     """Read the pixels of some units."""
-    return run.make_units(job, units, secrets=secret)
+    hide_secrets_in_logs()  # the process may be a worker's, of which the flow knows nothing
+    turn = partial(host_slots, most=job.effort.max_concurrent, own=dict(job.effort.limits))
+    return run.make_units(job, units, secrets=secret, turn=turn)
 
 
 @task(name="finish", task_run_name="finish-{job.read}", cache_policy=NO_CACHE, persist_result=False, **UNAVAILABLE_ONLY)

@@ -17,11 +17,13 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rasterloom.access.batches import Turn, freely
 from rasterloom.access.collection import Collection
 from rasterloom.access.commits import VERSIONS
 from rasterloom.access.failures import failures_table
 from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import Heartbeat
+from rasterloom.access.hosts import host_of
 from rasterloom.access.opening import open_collection
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.files import pixel_columns
@@ -104,14 +106,14 @@ def opened(job: ReadJob) -> Collection:
     return Collection(open_collection(job.collection), effort=job.effort)
 
 
-def make_units(job: ReadJob, units: Sequence[Unit], *, secrets: Secrets = environment_secrets) -> MadeRef:
+def make_units(job: ReadJob, units: Sequence[Unit], *, secrets: Secrets = environment_secrets, turn: Turn = freely) -> MadeRef:
     """Make those of the units that are not whole, and remember them one by one. Raises Unavailable, AccessDenied, SpecError for what
     is not one file's."""
     workspace, kind = open_workspace(job.workspace), kind_of(job)
     known = [None if job.effort.force or part is None or part.needs_retry else part for part in find_units(workspace, units)]
     left = [unit for unit, part in zip(units, known, strict=True) if part is None]
     making = _making(job, left, secrets)
-    with ThreadPoolExecutor(_width(left)) as pool:
+    with turn(_hosts(making)), ThreadPoolExecutor(_width(left)) as pool:
         made = list(pool.map(lambda unit: store_unit(workspace, unit, lambda folder: kind.make(making, unit, folder)), left))
     fresh = {part.key: part for part in made}
     parts = [part or fresh[unit.key] for unit, part in zip(units, known, strict=True)]
@@ -137,6 +139,13 @@ def _making(job: ReadJob, units: Sequence[Unit], secrets: Secrets) -> Making:
     rows = {row["id"]: row for row in view.to_table(pixel_columns(collection.dataset.schema, bands)).to_pylist()} if ids else {}
     stores = shared_stores(effort.auth, effort=effort, secrets=secrets, source=found.source)
     return Making(job=job, read=read, bands=tuple(collection.bands), engine=Engine(stores, effort=effort), rows=rows)
+
+
+def _hosts(making: Making) -> set[str]:
+    """Those of the files that may be asked; none where all units are remembered."""
+    bands = read_bands(making.read, making.bands)
+    assets = [(row.get("assets") or {}).get(band) for row in making.rows.values() for band in bands]
+    return {host_of(asset["href"]) for asset in assets if asset and asset.get("href")} - {""}
 
 
 def _width(units: Sequence[Unit]) -> int:

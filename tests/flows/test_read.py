@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import xarray
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL
 
 from rasterloom.errors import SpecError
@@ -23,8 +24,9 @@ from rasterloom.flows.read import read
 from rasterloom.flows.readprogress import ReadProgress, listening_to_reads
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
+from rasterloom.tasks.limits import limit_name
 from tests.access.world import BANDS, JUNE, World
-from tests.servers import Hang, RangeServer, StacServer
+from tests.servers import Fault, Hang, RangeServer, Request, Response, StacServer
 
 pytestmark = pytest.mark.slow
 
@@ -116,3 +118,34 @@ def test_a_killed_command_goes_on_where_it_was(world: World, prefect_server: Non
     assert {request.path for request in world.files.log} == {f"/2/{band}.tif" for band in BANDS}
     with xarray.open_zarr(done["read"]["data"]) as data:
         assert data.B04.notnull().all()
+
+
+class SlotsTaken(Fault):
+    """Changes nothing, and remembers how many slots of the host are taken while it is asked."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.host = host
+        self.seen: set[int] = set()
+
+    def apply(self, request: Request, good: Response) -> Response:
+        self.seen.add(taken(self.host))
+        return good
+
+
+def taken(host: str) -> int:
+    with get_client(sync_client=True) as client:
+        return client.read_global_concurrency_limit_by_name(limit_name(host)).active_slots
+
+
+def test_pixels_are_read_within_the_limit_of_their_host(world: World, prefect_server: None) -> None:
+    build(spec(world), workspace=str(world.workspace))
+    with get_client(sync_client=True) as client:
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=limit_name(world.files.host), limit=3))
+    world.requests()
+    slots = world.files.faults["*"] = SlotsTaken(world.files.host)
+    done = read(spec(world, cube=cube()), "cube", workspace=str(world.workspace))
+    assert done["read"]["made"] == 3
+    assert world.requests()[1] > 0
+    assert slots.seen == {3}
+    assert taken(world.files.host) == 0
