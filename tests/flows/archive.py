@@ -37,6 +37,10 @@ class Archive:
         }
         return spec_from(mapping | more)
 
+    @property
+    def ids(self) -> list[str]:
+        return [f"scene-{number:04d}" for number in range(self.scenes)]
+
     def requested(self) -> dict[str, int]:
         """Requests so far, by path of a file."""
         counts: dict[str, int] = {}

@@ -59,6 +59,13 @@ class Stack:
         headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
         return httpx.post(self.api + path, json=body, auth=self.auth, headers=headers, timeout=60)
 
+    def kill_database(self) -> None:
+        """SIGKILL to PostgreSQL's first process; back when another one has taken its place."""
+        file = self.home / "postgres/data/postmaster.pid"
+        killed = file.read_text().split()[0]
+        os.kill(int(killed), signal.SIGKILL)
+        until(lambda: file.exists() and (text := file.read_text().split()) and text[0] != killed)
+
     def shell(self, script: str, *, cwd: Path) -> str:
         """What the lines print; they must all succeed."""
         done = subprocess.run(["bash", "-euc", script], cwd=cwd, env=dict(self.env), capture_output=True, text=True, timeout=300)

@@ -73,6 +73,8 @@ def test_the_settings_are_read_by_prefect_and_close_the_server(root: Path, monke
     assert settings.worker.webserver.host == "127.0.0.1"
     assert settings.server.services.db_vacuum.enabled_vacuum_types >= {"events", "flow_runs"}
     assert settings.results.default_serializer == "json"
+    assert settings.client.retry_extra_codes == {500}
+    assert settings.server.concurrency.lease_storage.endswith(".filesystem")
     assert not [name for name in settings_of(root) if name.startswith("PREFECT_") and name not in known]
 
 
