@@ -3,8 +3,9 @@
     python bench/workers.py --out workers.json [--scenes 2000] [--latency 200] [--concurrency 8]
 
 The build is bound by latency: few requests at once for each process, and a slow archive. Server, workers and archive are processes on
-this machine; what is compared is the time of the flow run, from its start to its end as Prefect says it. Ends with 1 where two workers
-are less than 1.7 times as fast as one.
+this machine; what is compared is the time of the flow run, from its start to its end as Prefect says it, with what it takes until the
+helper has begun: a new process that imports everything (`helper_after_s`). Ends with 1 where two workers are less than 1.7 times as fast
+as one.
 """
 
 from __future__ import annotations
@@ -52,12 +53,21 @@ def build(prefect: Services, server: Server, options: argparse.Namespace, *, run
     server.control("reset")
     run = prefect.run(f"build-collection/by-{runs}")
     state = prefect.ended(run)
+    built = prefect.get(f"/flow_runs/{run}")
+    helpers = prefect.post("/flow_runs/filter", {"flows": {"name": {"any_": ["gather-share"]}}})
     return {
         "runs": runs,
         "state": state,
-        "wall_s": prefect.get(f"/flow_runs/{run}")["total_run_time"],
+        "wall_s": built["total_run_time"],
+        "helper_after_s": [_seconds(built, helper) for helper in helpers],
         "header_requests": server.control("stats").get("file_requests", 0),
     }
+
+
+def _seconds(first: dict[str, Any], then: dict[str, Any]) -> float | None:
+    """Between the starts of two runs; None where one of them never began."""
+    starts = [datetime.fromisoformat(each["start_time"]) for each in (first, then) if each["start_time"]]
+    return (starts[1] - starts[0]).total_seconds() if len(starts) == 2 else None
 
 
 def measure(rig: Rig, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ class Services:
             "PREFECT_API_URL": self.url,
             "PREFECT_SERVER_API_PORT": str(self.port),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",  # as deployments/prefect.env
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "RASTERLOOM_WORKSPACE": str(self.workspace),
         }
@@ -101,6 +102,13 @@ class Services:
     def ended(self, run: str) -> str:
         until(lambda: self.state(run) in ENDED)
         return self.state(run)
+
+    def worker_of(self, run: str) -> str:
+        """Which one took it."""
+        return next(name for name in self.processes if name != "server" and f"submitting flow run '{run}'" in self.told_by(name))
+
+    def told_by(self, name: str) -> str:
+        return (self.home / f"{name}.log").read_text()
 
     def kill_flow(self, run: str) -> None:
         """SIGKILL to the process of a flow run."""

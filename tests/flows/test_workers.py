@@ -14,7 +14,9 @@ import rasterloom
 from rasterloom.flows.deploy import deploy
 from rasterloom.flows.helper import register
 from rasterloom.flows.run import run
+from rasterloom.flows.setup import set_up
 from rasterloom.specs.model import CollectionSpec
+from rasterloom.tasks.limits import limit_name
 from tests.flows.archive import Archive, opened
 from tests.flows.services import Services, services, until
 
@@ -70,6 +72,24 @@ def test_two_workers_share_a_build(prefect: Services, archive: Archive, alone: p
     prefect.delete("/deployments/name/gather-share/local")
 
 
+def test_a_build_does_without_the_worker_that_helped_it(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        register("local", of=2)
+    before = {helper["id"] for helper in helpers(prefect)}
+    first = started(prefect, archive, deployed(prefect, archive.spec(name="left", workspace=str(tmp_path), **WEEKS, **SLOW)))
+    until(lambda: [new["state"]["type"] for new in helpers(prefect) if new["id"] not in before] == ["RUNNING"])
+    (helper,) = (new["id"] for new in helpers(prefect) if new["id"] not in before)
+    worker = prefect.worker_of(helper)
+    assert worker != prefect.worker_of(first)
+    prefect.kill(worker)
+    prefect.kill_flow(helper)
+    archive.files.latency = LATENCY
+    assert prefect.ended(first) == "COMPLETED"
+    assert rows(rasterloom.load("left", workspace=str(tmp_path))).equals(alone)
+    prefect.start_worker(worker)
+    prefect.delete("/deployments/name/gather-share/local")
+
+
 def helpers(prefect: Services) -> list[dict[str, Any]]:
     return prefect.post("/flow_runs/filter", {"flows": {"name": {"any_": ["gather-share"]}}})
 
@@ -93,12 +113,24 @@ def test_a_killed_flow_and_a_killed_worker_lose_nothing(prefect: Services, archi
 
 
 def test_a_build_waits_for_a_killed_server_to_come_back(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
-    run = started(prefect, archive, deployed(prefect, archive.spec(name="server", workspace=str(tmp_path), **WEEKS, **SLOW)))
+    """Its slots of the host are its own again afterwards, and then free."""
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        set_up(work_pool="local", limits={archive.files.host: 4})
+    name = deployed(prefect, archive.spec(name="server", workspace=str(tmp_path), **WEEKS, **SLOW))
+    run = started(prefect, archive, name)
+    assert 0 < slots(prefect, archive) <= 4
     prefect.kill("server")
     prefect.start_server()
     archive.files.latency = LATENCY
     assert prefect.ended(run) == "COMPLETED"
+    assert slots(prefect, archive) == 0
     assert rows(rasterloom.load("server", workspace=str(tmp_path))).equals(alone)
+    assert prefect.ended(prefect.run(name)) == "COMPLETED"
+
+
+def slots(prefect: Services, archive: Archive) -> int:
+    """Taken of the limit of the archive's host."""
+    return prefect.get(f"/v2/concurrency_limits/{limit_name(archive.files.host)}")["active_slots"]
 
 
 def started(prefect: Services, archive: Archive, deployment: str) -> str:
