@@ -53,10 +53,20 @@ def _spec(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_plain(order: dict[str, Any]) -> dict[str, Any]:
-    """The functions that the tasks call, on two plain pools as wide as the flow's."""
-    from rasterloom.access.build import Job, decide, index_batch, publish, search_shard
+    """What the flow does, in its order, on two plain pools as wide as the flow's: all of the product, and nothing of Prefect.
+
+    The page of the snapshot is the product's. Of the flow alone are the run and its tasks, the check and the record of their parameters,
+    the bar and the report on the page of the run, logs and events.
+    """
+    from rasterloom.access.build import Job, decide, index_batch, publish, recall, search_shard
+    from rasterloom.access.commits import read_commit
+    from rasterloom.access.heartbeat import Heartbeat
+    from rasterloom.access.opening import open_version
+    from rasterloom.access.reports.gather import report_of
+    from rasterloom.access.reports.store import keep
     from rasterloom.access.values import BatchRef, ItemsRef
     from rasterloom.access.workspace import open_workspace
+    from rasterloom.flows.garbage import set_apart
     from rasterloom.specs.loader import spec_from
     from rasterloom.specs.plan import make_plan
     from rasterloom.specs.resolve import effort
@@ -75,13 +85,18 @@ def build_plain(order: dict[str, Any]) -> dict[str, Any]:
             learned.update({key: max(needed, learned.get(key, 0)) for key, needed in batch.first_range.items()})
             return batch
 
-        with ThreadPoolExecutor(SEARCHES_AT_ONCE) as searching, ThreadPoolExecutor(BATCHES_AT_ONCE) as indexing:
-            searches, pending = [], []
-            for search in searching.map(lambda shard: search_shard(job, shard), plan.shards):
-                searches.append(search)
-                pending += [indexing.submit(index, items) for items in search.batches]
-            batches = [future.result() for future in pending]
-        ref = publish(job, searches, batches)
+        with set_apart(), Heartbeat(place, spec.name, job.run_id):
+            with ThreadPoolExecutor(SEARCHES_AT_ONCE) as searching, ThreadPoolExecutor(BATCHES_AT_ONCE) as indexing:
+                list(searching.map(lambda shard: recall(job, shard), plan.shards))
+                searches, pending = [], []
+                for search in searching.map(lambda shard: search_shard(job, shard), plan.shards):
+                    searches.append(search)
+                    pending += [indexing.submit(index, items) for items in search.batches]
+                batches = [future.result() for future in pending]
+            ref = publish(job, searches, batches)
+        entry = read_commit(place, spec.name, ref.version)
+        assert entry is not None, "it was committed just now"
+        keep(place, report_of(open_version(place, spec.name, entry)))
     return result | {"rows": ref.rows, "failed": ref.failed, "uri": ref.uri, "tasks": len(searches) + len(batches) + 1}
 
 

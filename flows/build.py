@@ -23,6 +23,7 @@ from rasterloom.access.shared import check_credentials
 from rasterloom.access.values import CollectionRef
 from rasterloom.access.workspace import open_workspace
 from rasterloom.errors import RasterloomError
+from rasterloom.flows.garbage import set_apart
 from rasterloom.flows.gather import SEARCHES_AT_ONCE, Gathered, Gathering, tuned
 from rasterloom.flows.pins import check_pinned
 from rasterloom.flows.progress import Progress, also, tell
@@ -107,7 +108,7 @@ class _Made:
 def _told(spec: CollectionSpec, how: Effort, place: Workspace) -> _Made:
     """Build, and tell of it, however it ends."""
     try:
-        with also(RunPage()):
+        with also(RunPage()), set_apart():
             made = _build(spec, how, place)
             tell(made.progress)
     except RasterloomError as error:

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import Flow, flow
 
 from rasterloom.flows.build import TASK_RUNNER, build
+from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 
 
@@ -14,14 +15,17 @@ def compile(spec: CollectionSpec) -> Flow[..., dict[str, Any]]:
     """The Prefect flow of one spec: named after it, described by it, its parameters bound to it.
 
     Calling it builds the collection; `compile(spec)(force=True)` builds it again. What it returns is what
-    `rasterloom.flows.build.build` returns.
+    `rasterloom.flows.build.build` returns. The parameter `spec` is plain JSON here, for the page of the run to show: Prefect describes
+    every parameter when the flow is made, and the model of a spec took it longer than starting the run. Deployments, whose form needs
+    that description, are made of `build`.
     """
-    bound = spec
+    bound, asked = spec, spec.model_dump(mode="json", exclude_none=True)
 
     def collection(
-        spec: CollectionSpec = bound, force: bool = False, workspace: str | None = None, retry_failed: bool = False
+        spec: dict[str, Any] = asked, force: bool = False, workspace: str | None = None, retry_failed: bool = False
     ) -> dict[str, Any]:
-        return build.fn(spec, force=force, workspace=workspace, retry_failed=retry_failed)
+        wanted = bound if spec == asked else spec_from(spec)
+        return build.fn(wanted, force=force, workspace=workspace, retry_failed=retry_failed)
 
     make = flow(
         name=spec.name,

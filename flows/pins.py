@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.runtime import deployment
 
 from rasterloom.errors import Problem, SpecError
@@ -19,11 +20,20 @@ def check_pinned(spec: CollectionSpec, workspace: str | None, *, deployed: str |
 
     `deployed`: id of the deployment, where it is not that of this run.
     """
-    parameters = _deployed(deployed or cast("str | None", deployment.id))
+    parameters = _deployed(deployed or _own_deployment())
     if isinstance(parameters.get("spec"), Mapping):
         problems = tuple(_changed(spec, workspace, parameters))
         if problems:
             raise SpecError("the run asks for what its deployment does not allow", problems=problems)
+
+
+def _own_deployment() -> str | None:
+    """Id of the deployment of this run, or of the run that called it."""
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None and context.flow_run.parent_task_run_id is None:
+        own = context.flow_run.deployment_id  # `deployment.id` would ask the API for what stands here
+        return str(own) if own else None
+    return cast("str | None", deployment.id)
 
 
 def _deployed(identity: str | None) -> Mapping[str, Any]:

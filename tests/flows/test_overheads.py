@@ -54,7 +54,7 @@ def test_a_local_run_asks_little_of_prefect_and_leaves_little_in_its_database(tm
     assert done.returncode == 0, done.stderr
     built, reused = json.loads(done.stdout)
     assert built <= 20  # and one for logs in two seconds, however many tasks there are
-    assert reused <= 14
+    assert reused <= 12
     database = sqlite3.connect(home / "prefect.db")
     for table, most in PER_RUN.items():
         assert database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] <= 2 * most, table
