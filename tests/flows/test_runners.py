@@ -93,6 +93,22 @@ def test_a_dask_worker_that_is_killed_is_done_without(on_threads: pa.Table, arch
 
 
 @pytest.mark.slow
+def test_a_ray_worker_that_is_killed_is_done_without(on_threads: pa.Table, archive: Archive, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("prefect_ray")
+    killed: list[int] = []
+
+    def kill() -> None:
+        killed.append(ray_worker())
+        os.kill(killed[0], signal.SIGKILL)
+
+    once_asked(archive, 200, kill)
+    found, _ = built(archive, tmp_path, run={"runner": "ray"}, build={"max_concurrent": 4})
+    assert killed
+    assert found.equals(on_threads)
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_and_the_next_one_goes_on(on_threads: pa.Table, archive: Archive, tmp_path: Path) -> None:
     spec: dict[str, Any] = {"run": {"runner": "processes"}, "build": {"max_concurrent": 4}}
     once_asked(archive, 400, lambda: os.kill(pool_process(), signal.SIGKILL))
@@ -120,6 +136,17 @@ def pool_process() -> int:
     """The youngest process that this one has spawned with multiprocessing: of the pool, not of the cluster of another test."""
     listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
     return max(int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line)
+
+
+OTHERS = ("IDLE", "Agent")
+"""In titles of Ray's processes that run no task."""
+
+
+def ray_worker() -> int:
+    """A process of this one's Ray that runs a task."""
+    psutil = pytest.importorskip("psutil")
+    titles = {process.pid: " ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)}
+    return next(pid for pid, title in titles.items() if title.startswith("ray::") and not any(other in title for other in OTHERS))
 
 
 UNGUARDED = """
