@@ -20,7 +20,7 @@ from rasterloom.access.files import Workspace
 from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.reads.asked import job_of, read_of
 from rasterloom.access.reads.job import ReadJob, Unit
-from rasterloom.access.reads.mirror import check_mirror
+from rasterloom.access.reads.mirror import check_mirror, data_at
 from rasterloom.access.reads.outputs import OutputRef, ref_of
 from rasterloom.access.reads.run import PlannedRead, plan_read
 from rasterloom.access.reads.units import MadeRef, grouped
@@ -75,7 +75,7 @@ def run_read(spec: CollectionSpec, name: str, *, place: Workspace, effort: Effor
     tell_read(progress)
     ref = _standing(place, planned) or _made(job, planned, place, progress)
     copied = bool(output) and _tuned(copy, job)(job.workspace, quote(ref), output)
-    ref = replace(ref, copied_to=output or "")
+    ref = replace(ref, copied_to=data_at(output, ref) if output else "")
     leave_read_artifact(place, ref, reason=planned.reason)
     traffic = Traffic(requests=ref.requests, bytes=ref.bytes)
     tell_read(replace(progress, stage="done", made=ref.made, failures=ref.failed, traffic=traffic, output=ref))

@@ -106,7 +106,7 @@ class OutputRef:
     changed: bool
     """False: it stood already, and nothing was done."""
     copied_to: str = ""
-    """The place of `output`, which holds the same."""
+    """What to open of the copy in the place that `output` names."""
     meta: dict[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -20,15 +18,14 @@ from rasterloom.access.clock import SYSTEM
 from rasterloom.access.commits import latest
 from rasterloom.access.opening import delete_collection
 from rasterloom.access.reads.keeping import collect_outputs, prune_units, verify_outputs
-from rasterloom.access.reads.mirror import NOTE, check_mirror, mirror
-from rasterloom.access.reads.outputs import OutputRef, commit_output, failures_key, latest_output, output_history, output_key
+from rasterloom.access.reads.mirror import mirror
+from rasterloom.access.reads.outputs import OutputRef, commit_output, failures_key, latest_output, output_history
 from rasterloom.access.verify import verify
 from rasterloom.access.workspace import open_workspace
-from rasterloom.errors import Refused, SpecError
+from rasterloom.errors import Refused
 from tests.access.reading import EFFORT, forced, read
 from tests.access.world import BANDS, JUNE, World, cog
 from tests.servers import Status
-from tests.torture.objects import moto
 
 STACK: dict[str, Any] = {"kind": "stack", "bands": list(BANDS), "area": [15.0, 45.14, 15.02, 45.15]}
 
@@ -228,32 +225,6 @@ def test_deleting_a_collection_takes_its_outputs_along(built: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_place_is_kept_equal_to_the_newest_output(built: World, tmp_path: Path) -> None:
-    to = tmp_path / "shared" / "cube"
-    first = stack(built)
-    assert mirror(str(built.workspace), first, str(to)) is True
-    assert mirror(str(built.workspace), first, str(to)) is False
-    second = stack(built, "r2", bands=["B08"])
-    assert mirror(str(built.workspace), second, str(to)) is True
-    assert {path.name for path in to.iterdir()} == {NOTE, "stack.zarr", "picture.png"}
-    assert not (to / "stack.zarr" / "B04").exists()
-    commit = latest_output(open_workspace(str(built.workspace)), "s2", "it")
-    assert commit is not None
-    assert (to / "picture.png").stat().st_ino != (built.workspace / output_key(commit) / "picture.png").stat().st_ino
-
-
-def test_a_place_that_holds_something_else_is_refused(built: World, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years")
-    with pytest.raises(SpecError, match="holds something"):
-        check_mirror(str(tmp_path / "mine"), "s2", "it")
-    made = stack(built)
-    mirror(str(built.workspace), made, str(tmp_path / "cube"))
-    with pytest.raises(SpecError, match=r"is the output of s2\.it"):
-        check_mirror(str(tmp_path / "cube"), "s2", "other")
-
-
-@pytest.mark.slow
 def test_a_collection_outside_of_a_workspace_is_read_where_it_is(built: World, tmp_path: Path) -> None:
     source = stack(built)
     version = latest(open_workspace(str(built.workspace)), "s2")
@@ -276,17 +247,6 @@ def test_pixels_are_those_of_the_files(built: World) -> None:
             assert np.array_equal(data.B04.values[number], wanted)
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A workspace in an object store."""
-    with moto() as url:
-        named = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
-        for name, value in named.items():
-            monkeypatch.setenv(name, value)
-        boto3.client("s3", endpoint_url=url).create_bucket(Bucket="shelf")
-        yield "s3://shelf/ws"
-
-
 @pytest.mark.slow
 def test_outputs_live_on_an_object_store(world: World, bucket: str, tmp_path: Path) -> None:
     """Units, output, copy and garbage: what a new scene needs is copied by the store, and never brought here."""
@@ -301,7 +261,7 @@ def test_outputs_live_on_an_object_store(world: World, bucket: str, tmp_path: Pa
     assert mirror(bucket, second, "s3://shelf/shared/cube") is True
     assert mirror(bucket, second, "s3://shelf/shared/cube") is False
     assert mirror(bucket, second, str(tmp_path / "cube")) is True
-    with xarray.open_zarr(tmp_path / "cube" / "stack.zarr") as data:
+    with xarray.open_zarr(tmp_path / "cube" / "latest" / "stack.zarr") as data:
         assert data.B04.notnull().all()
         assert data.time.size == 7
     assert [each.versions for each in collect_outputs(open_workspace(bucket), "s2", clock=Later(3))] == [()]

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +121,7 @@ def slow(tmp_path: Path) -> Iterator[tuple[Imagery, SlowServer]]:
 
 
 @contextmanager
-def child(job: ReadJob, *, before: str = "") -> Iterator[subprocess.Popen[str]]:
+def child(job: ReadJob, *, before: str = "") -> Generator[subprocess.Popen[str]]:
     """A process that runs the job; it ends with the block, by SIGKILL."""
     root = Path(__file__).parents[2]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])}

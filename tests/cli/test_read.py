@@ -44,7 +44,7 @@ def test_a_read_of_options_is_remembered_and_shown(workspace: str, capsys: pytes
     asked = ["read", NAME, "cube", "--kind", "stack", "--bands", "B04", "--set", "resolution=40", "--output", str(tmp_path / "cube")]
     first = told(asked, workspace, capsys)
     assert (first["decision"]["action"], first["read"]["version"], first["read"]["failed"]) == ("make", 1, 0)
-    with xarray.open_zarr(tmp_path / "cube" / "stack.zarr") as data:
+    with xarray.open_zarr(tmp_path / "cube" / "latest" / "stack.zarr") as data:
         assert list(data.data_vars) == ["B04"]
     again = told(["read", NAME, "cube"], workspace, capsys)
     assert (again["decision"]["action"], again["read"]["uri"], again["read"]["requests"]) == ("reuse", first["read"]["uri"], 0)
@@ -59,7 +59,7 @@ def test_a_read_of_options_is_remembered_and_shown(workspace: str, capsys: pytes
     assert f"{NAME}.cube" in [each["name"] for each in collected]
     told(["delete", NAME, "--yes"], workspace, capsys)
     assert not (Path(workspace) / NAME).exists()
-    assert (tmp_path / "cube" / "stack.zarr").is_dir()
+    assert (tmp_path / "cube" / "latest" / "stack.zarr").is_dir()
 
 
 @pytest.mark.slow

@@ -59,8 +59,8 @@ def test_a_build_runs_its_reads_and_a_read_runs_alone(world: World, prefect_serv
         ("small", 3, True),
     ]
     assert [progress.stage for progress in heard if progress.read == "cube"] == ["decided", "reading", "finishing", "done"]
-    assert done["reads"][0]["read"]["copied_to"] == str(tmp_path / "cube")
-    with xarray.open_zarr(tmp_path / "cube" / "stack.zarr") as data:
+    assert done["reads"][0]["read"]["copied_to"] == str((tmp_path / "cube" / "latest").resolve() / "stack.zarr")
+    with xarray.open_zarr(tmp_path / "cube" / "latest" / "stack.zarr") as data:
         assert data.B04.shape[0] == 3
     world.requests()
     alone = read(asked, "cube", workspace=str(world.workspace))
