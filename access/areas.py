@@ -1,4 +1,5 @@
-"""The area of a spec out of a GeoParquet file: Arrow is not for the room of specs, so that the reader is brought to it."""
+"""The area of a spec out of a GeoParquet file, or of a file behind http(s): neither is for the room of specs, so that the reader is
+brought to it."""
 
 from __future__ import annotations
 
@@ -12,10 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
+from rasterloom.access.redact import redact
+from rasterloom.access.secrets import environment_secrets
 from rasterloom.access.tablegeometry import footprints_of, in_degrees, primary_column, shapes_of
+from rasterloom.access.wholefile import whole_file
 from rasterloom.errors import SpecError
 from rasterloom.specs import loader
 from rasterloom.specs.area import MAX_POSITIONS
+from rasterloom.specs.effort import Effort
 from rasterloom.specs.model import CollectionSpec
 
 LARGEST = 16 << 20
@@ -24,19 +29,35 @@ LARGEST = 16 << 20
 
 def load_specs(path: str | Path) -> tuple[CollectionSpec, ...]:
     """All specs of one YAML file, also with an area in a GeoParquet file. Raises `SpecError` with every problem of it."""
-    return loader.load_specs(path, read_area=parquet_area)
+    return loader.load_specs(path, read_area=area_of)
 
 
-def parquet_area(path: Path) -> dict[str, Any]:
-    """All geometries of a GeoParquet file as one GeoJSON collection in degrees. Raises `SpecError` for what is none, or too much."""
+def area_of(place: Path | str) -> dict[str, Any]:
+    """The GeoJSON of a GeoParquet file, or of a GeoJSON or GeoParquet file at an http(s) address, which is asked without credentials.
+
+    Raises `SpecError` for what is none, or too much; `AccessDenied` and `Unavailable` of a server.
+    """
+    if isinstance(place, Path):
+        return _parquet_area(place)
+    data = whole_file(place, effort=Effort(), secrets=environment_secrets)
+    if data[:4] == loader.PARQUET:
+        return _parquet_area(pa.BufferReader(data))
     try:
-        return _area(path)
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{redact(place)} is not JSON", remedy="give the address of a GeoJSON or GeoParquet file") from error
+
+
+def _parquet_area(file: Any) -> dict[str, Any]:
+    """All geometries of a file, or of its path, as one GeoJSON collection in degrees."""
+    try:
+        return _area(file)
     except (pa.ArrowException, OSError) as error:
         first = str(error).partition("\n")[0][:120]
         raise SpecError(f"it is no Parquet file that can be read: {first}", remedy="write it again, or write GeoJSON") from error
 
 
-def _area(path: Path) -> dict[str, Any]:
+def _area(path: Any) -> dict[str, Any]:
     schema = pq.read_schema(path)
     column = primary_column(schema) or ("geometry" if "geometry" in schema.names else None)
     if column is None:

@@ -22,7 +22,7 @@ from rasterloom.errors import RasterloomError, SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 
 _LOCAL = ("", "file")
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +111,8 @@ class Documents:
 
 def parsed(data: bytes, what: str) -> Any:
     """The JSON value of a document; `NaN` and infinities, which JSON does not have, are null. Raises `Unreadable`."""
-    if data.startswith(_GZIP):
-        data = _unpacked(data, what)
+    if data.startswith(GZIP):
+        data = unpacked(data, what)
     if depth_of(data) > DEEPEST_JSON:
         raise Unreadable(f"{what} is nested more than {DEEPEST_JSON} levels deep", reason="too-deep")
     try:
@@ -122,7 +122,7 @@ def parsed(data: bytes, what: str) -> Any:
         raise Unreadable(f"{what} is not JSON (begins with {beginning}): {shorten(str(error))}", reason="not-json") from None
 
 
-def _unpacked(data: bytes, what: str) -> bytes:
+def unpacked(data: bytes, what: str) -> bytes:
     """Of a document that lies compressed in its bucket; no more of it than may be."""
     try:
         found = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, LARGEST_BODY + 1)

@@ -167,6 +167,11 @@ class Reply:
         return data[:most] if len(data) > most else data
 
     @property
+    def chunked(self) -> bool:
+        """Whether the body tells its own end, and not its length before it."""
+        return self.length is None and not self._until_close
+
+    @property
     def plain(self) -> bool:
         """Whether the body comes as it is, and as long as the head says: then nothing of it needs a parser."""
         return self.length is not None and b"transfer-encoding" not in self._fields

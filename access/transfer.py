@@ -54,16 +54,16 @@ class Transfer:
         self._answers = gate.answers
         self._started = time.monotonic()
 
-    def first(self, end: int) -> Part:
-        """Bytes 0..end; a small file whole, where its server cannot do ranges. Raises as `range`."""
+    def first(self, end: int, *, whole: int = WHOLE_FILE) -> Part:
+        """Bytes 0..end; a file of up to `whole` bytes whole, where its server cannot do ranges. Raises as `range`."""
         try:
             return self.range(0, end)
         except FOREIGN as error:
             ignored = fault_of(error).reason == _SHORT.reason and not isinstance(error, WrongRange)
-            whole = self._whole() if ignored else None
-            if whole is None:
+            found = self._whole(whole) if ignored else None
+            if found is None:
                 raise
-            return whole
+            return found
 
     def range(self, start: int, end: int) -> Part:
         """Bytes `start <= byte < end`, with retries.
@@ -172,10 +172,10 @@ class Transfer:
                     self.gate.close_for(pause)
         return self.gate.closed
 
-    def _whole(self) -> Part | None:
+    def _whole(self, largest: int) -> Part | None:
         """The file without ranges, where it is small; an empty one cannot be asked for a range at all."""
         self.requests += 1
-        part = whole(self.located, WHOLE_FILE)
+        part = whole(self.located, largest)
         self.bytes += len(part.data) if part else 0
         return part
 
@@ -200,8 +200,10 @@ def ranged(located: Located, start: int, end: int) -> Part:
 def whole(located: Located, largest: int) -> Part | None:
     """The object without a range, or None where it is larger."""
     store = located.store
-    if isinstance(store, Wire):
-        return store.whole(located.href, largest, headers=located.headers)
+    wire = store if isinstance(store, Wire) else located.wire
+    if wire is not None:
+        return wire.whole(located.href, largest, headers=located.headers)
+    assert not isinstance(store, Wire)
     answer = obs.get(store, located.key)
     meta = answer.meta
     if meta["size"] > largest:

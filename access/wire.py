@@ -236,11 +236,13 @@ class _Answer:
         return Part(self._read(expected), size, self.header("ETag"))
 
     def whole(self, largest: int) -> Part | None:
+        """The body as it came, an encoding and all. Of one in chunks the end is told, though not the length."""
         self._refuse_failure()
         length = self._reply.length
-        if length is None or length > largest or self._encoded:
+        if (length is None and not self._reply.chunked) or (length or 0) > largest:
             return None
-        return Part(self._read(length), length, self.header("ETag"))
+        data = self._reply.read(largest + 1) if length is None else self._read(length)
+        return Part(data, len(data), self.header("ETag")) if len(data) <= largest else None
 
     @property
     def _encoded(self) -> bool:

@@ -7,11 +7,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rasterloom.access.areas import parquet_area
+from rasterloom.access.areas import area_of
 from rasterloom.access.commits import Commit, is_name, latest
 from rasterloom.access.opening import open_collection
 from rasterloom.access.reads.asked import read_of
 from rasterloom.access.reads.outputs import newest_outputs
+from rasterloom.access.wholefile import is_web
 from rasterloom.access.workspace import open_workspace
 from rasterloom.cli.output import answer, size_text
 from rasterloom.cli.progress import shown_read
@@ -99,4 +100,4 @@ def _put(mapping: dict[str, Any], path: list[str], value: Any) -> None:
 def _area(text: str) -> Any:
     if _BOX.fullmatch(text.strip()):
         return [float(number) for number in text.strip(" []").split(",")]
-    return area_in(Path(text).expanduser(), read_area=parquet_area)
+    return area_of(text) if is_web(text) else area_in(Path(text).expanduser(), read_area=area_of)

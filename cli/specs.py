@@ -27,15 +27,15 @@ FIRST_DATASET = "earthsearch/sentinel-2-l2a"
 def specs_of(args: Namespace) -> tuple[CollectionSpec, ...]:
     """All documents of all files, with --set applied. Raises SpecError, also where two have one name."""
     overrides = dict(_override(text) for text in args.overrides)
-    specs = tuple(spec for path in args.specs for spec in load_specs(Path(path), read_area=_parquet_area))
+    specs = tuple(spec for path in args.specs for spec in load_specs(Path(path), read_area=_area_of))
     specs = tuple(with_overrides(spec, overrides) for spec in specs) if overrides else specs
     return _different(specs)
 
 
-def _parquet_area(path: Path) -> Mapping[str, Any]:
-    from rasterloom.access.areas import parquet_area  # Arrow is for this alone
+def _area_of(place: Path | str) -> Mapping[str, Any]:
+    from rasterloom.access.areas import area_of  # Arrow and the network are for this alone
 
-    return parquet_area(path)
+    return area_of(place)
 
 
 def validate(args: Namespace) -> int:
@@ -131,7 +131,7 @@ class _Outcome:
 
 def _checked(path: str) -> _Outcome:
     try:
-        specs = load_specs(Path(path), read_area=_parquet_area)
+        specs = load_specs(Path(path), read_area=_area_of)
     except SpecError as error:
         return _Outcome(path, errors=(error,))
     return _Outcome(path, specs, tuple(error for spec in specs if (error := _executable(path, spec))))

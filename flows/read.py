@@ -69,7 +69,7 @@ def run_read(spec: CollectionSpec, name: str, *, place: Workspace, effort: Effor
     if output:
         check_mirror(output, spec.name, name)
     job = job_of(spec, name, place=place, effort=effort, run_id=_run_id(datetime.now(UTC)))
-    planned = plan_read(job)
+    planned = plan_read(job, secrets=secret)
     progress = ReadProgress(collection=spec.name, read=name, kind=job.model.kind, stage="decided", reason=planned.reason)
     progress = replace(progress, units=len(planned.units), to_make=len(planned.missing))
     tell_read(progress)

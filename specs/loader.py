@@ -25,8 +25,9 @@ OVERRIDE = "--set"
 """What stands for the file name in problems of overrides."""
 
 
-AreaReader = Callable[[Path], Mapping[str, Any]]
-"""GeoJSON of the geometries of a GeoParquet file; raises `SpecError`. Arrow is not for this room: who has it brings the reader."""
+AreaReader = Callable[[Path | str], Mapping[str, Any]]
+"""GeoJSON of the geometries of a GeoParquet file, or of what stands at an http(s) address; raises `SpecError`. Arrow and the network are
+not for this room: who has them brings the reader."""
 PARQUET = b"PAR1"
 MAX_TABLE = 64 * 1024 * 1024
 """Bytes of a GeoParquet file."""
@@ -193,6 +194,8 @@ def _geojson(name: str, at: Path_, document: Document, *, file: str, root: Path 
 
     if root is None:
         raise refuse(f"{shown(name)} is a file, and this text has no directory", "write the GeoJSON inline")
+    if name.lower().startswith(("http://", "https://")):
+        return _from_web(name, refuse, read_area)
     try:
         path = (root / name).resolve()
         inside = path.is_relative_to(root.resolve())
@@ -211,6 +214,15 @@ def _geojson(name: str, at: Path_, document: Document, *, file: str, root: Path 
         raise refuse(f"{shown(name)}: {error.message}", error.remedy) from error
     except (ValueError, RecursionError) as error:
         raise refuse(f"{shown(name)} is not JSON", "write a GeoJSON file") from error
+
+
+def _from_web(address: str, refuse: Callable[[str, str], Stop], read_area: AreaReader | None) -> Any:
+    if read_area is None:
+        raise refuse(f"{shown(address)} is read by nothing here", "load the spec with rasterloom.load_specs, or write the GeoJSON inline")
+    try:
+        return read_area(address)
+    except SpecError as error:
+        raise refuse(error.message, error.remedy) from error
 
 
 def _beginning(path: Path) -> bytes:

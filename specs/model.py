@@ -54,7 +54,7 @@ class CollectionSpec(Section):
     bbox: BBox | None = None
     """`[west, south, east, north]` in degrees; west > east crosses the antimeridian."""
     intersects: Geometry | None = None
-    """GeoJSON geometry, in place of `bbox`. In a file: also the path of a GeoJSON or GeoParquet file beside it."""
+    """GeoJSON geometry, in place of `bbox`. In a file: also the path of a GeoJSON or GeoParquet file beside it, or an http(s) address."""
     dates: Dates | None = None
     """`[start, end]`, both days included, or one text: `2024`, `2024-06`, `2024-06-01/..` (an open end keeps it fresh)."""
     query: Query | None = None

@@ -122,7 +122,8 @@ class _Read(Section):
     mask: Masks | None = Field(default=None, min_length=1)
     """Pixels to leave out, e.g. `{band: SCL, values: [3, 8, 9, 10]}`, or a list of such."""
     area: Area | None = None
-    """`[west, south, east, north]` or GeoJSON; in a file also the path of a GeoJSON or GeoParquet file. Default: that of the collection."""
+    """`[west, south, east, north]` or GeoJSON; in a file also the path or http(s) address of a GeoJSON or GeoParquet file. Default: that of
+    the collection."""
     dates: Dates | None = None
     """Of the scenes to read, as the `dates` of a spec; default: all."""
     filter: Annotated[Filter, AfterValidator(_parsed)] | None = None

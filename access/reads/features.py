@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -22,22 +23,27 @@ from rasterloom.access.pixels.points import PointIndex
 from rasterloom.access.pixels.pointtable import check_names
 from rasterloom.access.pixels.vectors import Points, Zones, points_of, table_of, zones_of
 from rasterloom.access.reads.job import Made, Unit, unit_key
+from rasterloom.access.secrets import Secrets
 from rasterloom.access.tablegeometry import Shapes, known_crs
+from rasterloom.access.wholefile import is_web, whole_file
 from rasterloom.access.workspace import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
+from rasterloom.specs.effort import Effort
 
 FILE = "features.parquet"
 _VERSION = 1
 
 
-def loaded(source: Mapping[str, Any] | str) -> Any:
-    """What `points_of` and `zones_of` take: inline GeoJSON, a path, or the rows of a file in an object store."""
+def loaded(source: Mapping[str, Any] | str, *, effort: Effort, secrets: Secrets) -> Any:
+    """What `points_of` and `zones_of` take: inline GeoJSON, a path, or the rows of a file in an object store or behind http(s)."""
     if not isinstance(source, str):
         return source
     if "://" not in source:
         return Path(source)
+    if is_web(source):
+        return table_of(whole_file(source, effort=effort, secrets=secrets), urlsplit(source).path)
     if not is_remote(source):
-        raise SpecError(f"{source} is not read from here", remedy="give a path, s3://, gs:// or az://, or download it first")
+        raise SpecError(f"{source} is not read from here", remedy="give a path, https://, s3://, gs:// or az://")
     folder, _, name = source.rpartition("/")
     data = open_workspace(folder).read(name)
     if data is None:
@@ -115,16 +121,21 @@ class Source:
     """JSON of what the spec says: inline GeoJSON, or an address."""
     places: str
     """`places_digest` of the plan."""
+    effort: Effort = field(compare=False)
+    secrets: Secrets = field(compare=False, repr=False)
+
+    def loaded(self) -> Any:
+        return loaded(json.loads(self.text), effort=self.effort, secrets=self.secrets)
 
 
-def source_of(said: Mapping[str, Any] | str, places: str) -> Source:
-    return Source(text=json.dumps(said, sort_keys=True), places=places)
+def source_of(said: Mapping[str, Any] | str, places: str, *, effort: Effort, secrets: Secrets) -> Source:
+    return Source(text=json.dumps(said, sort_keys=True), places=places, effort=effort, secrets=secrets)
 
 
 @lru_cache(maxsize=2)
 def point_index(source: Source) -> PointIndex:
     """Raises Unavailable where the points have moved since the plan."""
-    points = points_of(loaded(json.loads(source.text)))
+    points = points_of(source.loaded())
     if places_digest(points) != source.places:
         raise _changed("points")
     return PointIndex(points)
@@ -133,7 +144,7 @@ def point_index(source: Source) -> PointIndex:
 @lru_cache(maxsize=2)
 def zones_of_source(source: Source) -> Zones:
     """Raises Unavailable where the zones have moved since the plan."""
-    zones = zones_of(loaded(json.loads(source.text)))
+    zones = zones_of(source.loaded())
     if places_digest(zones) != source.places:
         raise _changed("zones")
     return zones

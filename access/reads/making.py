@@ -11,6 +11,7 @@ from rasterloom.access.pixels.files import band_file
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.reads.job import ReadJob
 from rasterloom.access.redact import redact
+from rasterloom.access.secrets import Secrets
 from rasterloom.access.values import Failure
 from rasterloom.errors import AccessDenied, RasterloomError, Unavailable, Unreadable
 from rasterloom.specs.reads import Read
@@ -28,6 +29,7 @@ class Making:
     bands: tuple[str, ...]
     """All bands of the collection."""
     engine: Engine
+    secrets: Secrets
     rows: Mapping[str, Mapping[str, Any]]
     """Id of a scene -> its row, with the columns that `band_file` needs."""
 

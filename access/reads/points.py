@@ -22,6 +22,7 @@ from rasterloom.access.reads.periods import period_of
 from rasterloom.access.reads.plots import time_series
 from rasterloom.access.reads.scenes import planned_scenes, read_bands
 from rasterloom.access.reads.series import GROUP, column_panels, grouped
+from rasterloom.access.secrets import Secrets
 from rasterloom.access.values import Failure
 from rasterloom.access.views import any_of, touches
 from rasterloom.errors import RasterloomError, SpecError
@@ -38,10 +39,10 @@ _TILE = 1 << 16
 """Numbers that a point costs, about: most lie in tiles of their own."""
 
 
-def plan(job: ReadJob, view: Collection) -> tuple[Unit, ...]:
+def plan(job: ReadJob, view: Collection, secrets: Secrets) -> tuple[Unit, ...]:
     """A unit per scene that has points in its box, and one for the points."""
     read = _read(job)
-    points = points_of(loaded(read.points))
+    points = points_of(loaded(read.points, effort=job.effort, secrets=secrets))
     index = PointIndex(points)
     own = features_unit("points", points)
     check_own(points, [*KEYS, *output_names(read, view.bands)])
@@ -72,8 +73,8 @@ def make(making: Making, unit: Unit, folder: Path) -> Made:
     """The values of one scene; of a scene whose mask cannot be read there are none: nothing is left unmasked."""
     read = _read(making.job)
     if unit.payload.get("features"):
-        return make_features("points", points_of(loaded(read.points)), unit, folder)
-    index = point_index(source_of(read.points, unit.payload["places"]))
+        return make_features("points", points_of(loaded(read.points, effort=making.job.effort, secrets=making.secrets)), unit, folder)
+    index = point_index(source_of(read.points, unit.payload["places"], effort=making.job.effort, secrets=making.secrets))
     (candidates,) = index.in_boxes([unit.payload["bbox"]])
     bands = read_bands(read, making.bands)
     samples, failures = scene_samples(making, unit.scenes[0], bands, candidates, index)

@@ -77,10 +77,10 @@ class PlannedRead:
     """Whether the newest output is what the read would make."""
 
 
-def plan_read(job: ReadJob) -> PlannedRead:
+def plan_read(job: ReadJob, *, secrets: Secrets = environment_secrets) -> PlannedRead:
     """Raises SpecError where the read does not fit the collection."""
     workspace, kind = open_workspace(job.workspace), kind_of(job)
-    units = tuple(kind.plan(job, view_of(job, opened(job))))
+    units = tuple(kind.plan(job, view_of(job, opened(job)), secrets))
     digest = digest_of(read_fingerprint(job.model), kind.version, [unit.key for unit in units])
     standing = latest_output(workspace, job.name, job.read)
     is_done = standing is not None and standing.input_digest == digest and not standing.retryable and not job.effort.force
@@ -138,7 +138,7 @@ def _making(job: ReadJob, units: Sequence[Unit], secrets: Secrets) -> Making:
     view = collection.where(pc.field("id").isin(pa.array(ids, pa.string())))
     rows = {row["id"]: row for row in view.to_table(pixel_columns(collection.dataset.schema, bands)).to_pylist()} if ids else {}
     stores = shared_stores(effort.auth, effort=effort, secrets=secrets, source=found.source)
-    return Making(job=job, read=read, bands=tuple(collection.bands), engine=Engine(stores, effort=effort), rows=rows)
+    return Making(job=job, read=read, bands=tuple(collection.bands), engine=Engine(stores, effort=effort), secrets=secrets, rows=rows)
 
 
 def _hosts(making: Making) -> set[str]:

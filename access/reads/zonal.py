@@ -33,6 +33,7 @@ from rasterloom.access.reads.scenes import planned_scenes, read_bands
 from rasterloom.access.reads.series import GROUP, band_panels, grouped
 from rasterloom.access.reads.zonalscene import Counted, SceneZones
 from rasterloom.access.reads.zonemap import ZoneMap
+from rasterloom.access.secrets import Secrets
 from rasterloom.access.views import any_of, touches
 from rasterloom.errors import SpecError
 from rasterloom.raster.zonal import statistics
@@ -54,14 +55,14 @@ _MOST = 1 << 27
 """Numbers of a whole scene, about."""
 
 
-def plan(job: ReadJob, view: Collection) -> tuple[Unit, ...]:
+def plan(job: ReadJob, view: Collection, secrets: Secrets) -> tuple[Unit, ...]:
     """A unit per scene that has zones in its box, and one for the zones."""
     read = _read(job)
-    zones = zones_of(loaded(read.zones))
+    zones = zones_of(loaded(read.zones, effort=job.effort, secrets=secrets))
     own = features_unit("zones", zones)
     check_own(zones, [*KEYS, *read.statistics])
     places = places_digest(zones)
-    prepared = zone_map(source_of(read.zones, places), read.all_touched)
+    prepared = zone_map(source_of(read.zones, places, effort=job.effort, secrets=secrets), read.all_touched)
     boxes = prepared.boxes()
     if not boxes:
         raise SpecError(f"reads.{job.read}: no row of its zones has a polygon", remedy="correct the file")
@@ -89,8 +90,8 @@ def make(making: Making, unit: Unit, folder: Path) -> Made:
     """The statistics of one scene: an output that could not be read whole has no rows."""
     read = _read(making.job)
     if unit.payload.get("features"):
-        return make_features("zones", zones_of(loaded(read.zones)), unit, folder)
-    zones = zone_map(source_of(read.zones, unit.payload["places"]), read.all_touched)
+        return make_features("zones", zones_of(loaded(read.zones, effort=making.job.effort, secrets=making.secrets)), unit, folder)
+    zones = zone_map(source_of(read.zones, unit.payload["places"], effort=making.job.effort, secrets=making.secrets), read.all_touched)
     names = output_names(read, making.bands)
     scene = SceneZones(making, unit.scenes[0], zones, names)
     tables = [_table(part, read.statistics) for part in scene.counted()]

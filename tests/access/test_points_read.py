@@ -210,7 +210,7 @@ def test_points_may_stand_in_the_spec(imagery: Imagery) -> None:
     ("change", "message"),
     [
         ({"points": "nowhere.geojson"}, "no file"),
-        ({"points": "https://example.org/fields.geojson"}, "not read from here"),
+        ({"points": "file:///fields.geojson"}, "not read from here"),
         ({"points": {"type": "FeatureCollection", "features": []}}, "no points"),
         ({"points": {"type": "Feature", "properties": {"B04": 1}, "geometry": {"type": "Point", "coordinates": [9, 46]}}}, "'B04'"),
         ({"points": {"type": "Feature", "properties": {}, "geometry": None}}, "no row"),
