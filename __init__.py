@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rasterloom import errors
-    from rasterloom.access.areas import load_specs
     from rasterloom.access.collection import Collection, load
+    from rasterloom.access.sources.areas import load_specs
     from rasterloom.flows.compile import compile
     from rasterloom.flows.run import run
     from rasterloom.specs.model import CollectionSpec

@@ -1,7 +1,7 @@
 """The errors that cross a room's door, sorted by what the reader does about them.
 
 Every error that leaves a public function is one of these. Foreign errors (obstore, requests, OSError, ...) are
-translated in one table, `rasterloom.access.translate`, and a test checks that the table is complete.
+translated in one table, `rasterloom.access.network.translate`, and a test checks that the table is complete.
 """
 
 from __future__ import annotations

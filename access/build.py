@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rasterloom.access.batches import Turn, fetched, freely, missing_hrefs, records_of, remembered
-from rasterloom.access.decide import Decision, ShardState, decide
-from rasterloom.access.job import Job
-from rasterloom.access.publish import publish
-from rasterloom.access.refs import from_json
-from rasterloom.access.searching import found_scenes
-from rasterloom.access.secrets import Secrets, environment_secrets
-from rasterloom.access.staging import (
+from rasterloom.access.building.batches import Turn, fetched, freely, missing_hrefs, records_of, remembered
+from rasterloom.access.building.decide import Decision, ShardState, decide
+from rasterloom.access.building.job import Job
+from rasterloom.access.building.publish import publish
+from rasterloom.access.building.searching import found_scenes
+from rasterloom.access.cache.staging import (
     CACHE,
     find_batch_ref,
     needs_retry,
@@ -26,8 +24,10 @@ from rasterloom.access.staging import (
     write_items,
     write_search,
 )
+from rasterloom.access.credentials.secrets import Secrets, environment_secrets
+from rasterloom.access.refs import from_json
 from rasterloom.access.values import BatchRef, ItemsRef, SearchRef
-from rasterloom.access.workspace import Workspace, open_workspace
+from rasterloom.access.workspace.place import Workspace, open_workspace
 from rasterloom.specs.plan import shard_key
 from rasterloom.specs.question import Shard
 

@@ -13,19 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from rasterloom.access.arrowfilters import chosen
-from rasterloom.access.commits import Commit
-from rasterloom.access.credentials import reading_effort
+from rasterloom.access.credentials.auth import reading_effort
+from rasterloom.access.credentials.secrets import Secrets
 from rasterloom.access.describe import Description
 from rasterloom.access.export import copy_as, export_collection
-from rasterloom.access.opening import Opened, Summary, collections_in, open_collection
+from rasterloom.access.items.arrowfilters import chosen
+from rasterloom.access.network.translate import translated
 from rasterloom.access.pixels.areas import areas_of, is_table
 from rasterloom.access.pixels.lazy import Opening
 from rasterloom.access.pixels.methods import PixelMethods
-from rasterloom.access.provenance import provenance_table
-from rasterloom.access.secrets import Secrets
-from rasterloom.access.snapshots import history
-from rasterloom.access.translate import translated
+from rasterloom.access.versions.commits import Commit
+from rasterloom.access.versions.opening import Opened, Summary, collections_in, open_collection
+from rasterloom.access.versions.provenance import provenance_table
+from rasterloom.access.versions.snapshots import history
 from rasterloom.access.views import Area, all_of, between, checked_bounds, cloud_below, geometries_of, meets, touches, union_of
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rasterloom.access.commits import COMMITS, VERSIONS
-from rasterloom.access.disk import LocalWorkspace, disk_errors
-from rasterloom.access.files import Workspace
 from rasterloom.access.stactable import METADATA, stac_items, stac_schema
-from rasterloom.access.version import VersionWriter
-from rasterloom.access.workspace import is_remote, open_workspace
+from rasterloom.access.versions.commits import COMMITS, VERSIONS
+from rasterloom.access.versions.version import VersionWriter
+from rasterloom.access.workspace.disk import LocalWorkspace, disk_errors
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import is_remote, open_workspace
 from rasterloom.errors import AccessDenied, SpecError
 
 _HIVE = ("year", "month")

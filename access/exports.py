@@ -15,8 +15,8 @@ from typing import Any
 
 from rasterloom.access.collection import Collection
 from rasterloom.access.export import Note, copy_as, put_beside, refuse_inside, refuse_prefix_inside, swap_in
-from rasterloom.access.files import Workspace
-from rasterloom.access.workspace import is_remote, open_workspace
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import is_remote, open_workspace
 from rasterloom.errors import SpecError
 
 NOTE = "_export.json"

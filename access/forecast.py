@@ -9,19 +9,19 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rasterloom.access.batches import missing_hrefs
 from rasterloom.access.build import known_search
-from rasterloom.access.commits import Commit, latest
-from rasterloom.access.decide import Decision
-from rasterloom.access.items import still_answers
-from rasterloom.access.job import Job
-from rasterloom.access.scenes import group_of
-from rasterloom.access.searching import found_scenes
-from rasterloom.access.secrets import Secrets, environment_secrets
-from rasterloom.access.stac import IDS_AT_ONCE
-from rasterloom.access.staging import items_ref, read_items
+from rasterloom.access.building.batches import missing_hrefs
+from rasterloom.access.building.decide import Decision
+from rasterloom.access.building.job import Job
+from rasterloom.access.building.searching import found_scenes
+from rasterloom.access.cache.scenes import group_of
+from rasterloom.access.cache.staging import items_ref, read_items
+from rasterloom.access.credentials.secrets import Secrets, environment_secrets
+from rasterloom.access.items.scene import still_answers
+from rasterloom.access.sources.stac import IDS_AT_ONCE
 from rasterloom.access.values import Asset, Scene
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import Commit, latest
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Unavailable
 from rasterloom.specs.question import CatalogSource, Shard, StacSource
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rasterloom.access.documents import GZIP, unpacked
-from rasterloom.access.redact import redact
-from rasterloom.access.secrets import Secrets
-from rasterloom.access.shared import shared_stores
-from rasterloom.access.transfer import Transfer
-from rasterloom.access.translate import translated
+from rasterloom.access.archive.documents import GZIP, unpacked
+from rasterloom.access.archive.shared import shared_stores
+from rasterloom.access.archive.transfer import Transfer
+from rasterloom.access.credentials.secrets import Secrets
+from rasterloom.access.network.redact import redact
+from rasterloom.access.network.translate import translated
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 

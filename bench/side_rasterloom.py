@@ -20,9 +20,9 @@ SEARCHES_AT_ONCE, BATCHES_AT_ONCE = 4, 2
 
 def headers(order: dict[str, Any]) -> dict[str, Any]:
     from rasterloom import __version__
-    from rasterloom.access.headers import fetch_headers
-    from rasterloom.access.secrets import environment_secrets
-    from rasterloom.access.stores import Stores
+    from rasterloom.access.archive.headers import fetch_headers
+    from rasterloom.access.archive.stores import Stores
+    from rasterloom.access.credentials.secrets import environment_secrets
     from rasterloom.access.values import Asset
     from rasterloom.raster.header import Header
     from rasterloom.specs.effort import AuthRef, Effort
@@ -59,13 +59,13 @@ def build_plain(order: dict[str, Any]) -> dict[str, Any]:
     the bar and the report on the page of the run, logs and events.
     """
     from rasterloom.access.build import Job, decide, index_batch, publish, recall, search_shard
-    from rasterloom.access.commits import read_commit
-    from rasterloom.access.heartbeat import Heartbeat
-    from rasterloom.access.opening import open_version
     from rasterloom.access.reports.gather import report_of
     from rasterloom.access.reports.store import keep
     from rasterloom.access.values import BatchRef, ItemsRef
-    from rasterloom.access.workspace import open_workspace
+    from rasterloom.access.versions.commits import read_commit
+    from rasterloom.access.versions.heartbeat import Heartbeat
+    from rasterloom.access.versions.opening import open_version
+    from rasterloom.access.workspace.place import open_workspace
     from rasterloom.flows.garbage import set_apart
     from rasterloom.specs.loader import spec_from
     from rasterloom.specs.plan import make_plan
@@ -170,11 +170,11 @@ def windows(order: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     from rasterloom import __version__
-    from rasterloom.access.headers import fetch_headers
+    from rasterloom.access.archive.headers import fetch_headers
+    from rasterloom.access.archive.stores import Stores
+    from rasterloom.access.credentials.secrets import environment_secrets
     from rasterloom.access.pixels.engine import Engine
     from rasterloom.access.pixels.values import BandFile, WindowRead
-    from rasterloom.access.secrets import environment_secrets
-    from rasterloom.access.stores import Stores
     from rasterloom.access.values import Asset
     from rasterloom.raster.tiles import Window, spans_of, tiles_of
     from rasterloom.specs.effort import AuthRef, Effort

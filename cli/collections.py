@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from rasterloom.access.collection import Collection, load
 from rasterloom.access.describe import Description
-from rasterloom.access.looks import freshness_of
-from rasterloom.access.opening import Summary, delete_collection, failures_of, open_collection, summary_of
-from rasterloom.access.provenance import lines_of, row_of
 from rasterloom.access.reads.outputs import newest_outputs, ref_of
 from rasterloom.access.refs import to_json
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.looks import freshness_of
+from rasterloom.access.versions.opening import Summary, delete_collection, failures_of, open_collection, summary_of
+from rasterloom.access.versions.provenance import lines_of, row_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.output import answer, size_text, table
 from rasterloom.cli.report import show_report
 from rasterloom.errors import SpecError

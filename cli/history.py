@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from datetime import timedelta
 
-from rasterloom.access.gc import Collected, collect, collections_to_collect
-from rasterloom.access.memory import prune
-from rasterloom.access.opening import summary_of
 from rasterloom.access.reads.keeping import collect_outputs, prune_units, verify_outputs
 from rasterloom.access.refs import to_json
-from rasterloom.access.snapshots import Snapshot, rollback, snapshots
-from rasterloom.access.verify import Report, repair, verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.gc import Collected, collect, collections_to_collect
+from rasterloom.access.versions.memory import prune
+from rasterloom.access.versions.opening import summary_of
+from rasterloom.access.versions.snapshots import Snapshot, rollback, snapshots
+from rasterloom.access.versions.verify import Report, repair, verify
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.output import answer, size_text, table
 from rasterloom.errors import Refused, SpecError
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from rasterloom.access.online import probe
-from rasterloom.access.probes import Line, failed
-from rasterloom.access.secrets import Secrets, environment_secrets
+from rasterloom.access.building.online import probe
+from rasterloom.access.building.probes import Line, failed
+from rasterloom.access.credentials.secrets import Secrets, environment_secrets
 from rasterloom.errors import SpecError
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.references import references

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rasterloom.access.build import Decision, Job, ShardState, decide
-from rasterloom.access.copies import settled
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.forecast import Forecast, forecast
-from rasterloom.access.pushdown import Pushdown, expected
+from rasterloom.access.items.pushdown import Pushdown, expected
 from rasterloom.access.refs import to_json
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stac import asked_of
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.sources.copies import settled
+from rasterloom.access.sources.stac import asked_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.output import answer, pairs, table
 from rasterloom.cli.specs import specs_of
 from rasterloom.specs.cql2tokens import to_text

@@ -7,13 +7,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rasterloom.access.areas import area_of
-from rasterloom.access.commits import Commit, is_name, latest
-from rasterloom.access.opening import open_collection
 from rasterloom.access.reads.asked import read_of
 from rasterloom.access.reads.outputs import newest_outputs
+from rasterloom.access.sources.areas import area_of
+from rasterloom.access.versions.commits import Commit, is_name, latest
+from rasterloom.access.versions.opening import open_collection
 from rasterloom.access.wholefile import is_web
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.output import answer, size_text
 from rasterloom.cli.progress import shown_read
 from rasterloom.errors import SpecError
@@ -21,7 +21,7 @@ from rasterloom.specs.loader import area_in, spec_from, yaml_value
 from rasterloom.specs.model import CollectionSpec
 
 if TYPE_CHECKING:
-    from rasterloom.access.files import Workspace
+    from rasterloom.access.workspace.files import Workspace
 
 _BOX = re.compile(r"\[?\s*-?[\d.]+\s*(,\s*-?[\d.]+\s*){3}\]?")
 

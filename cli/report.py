@@ -7,9 +7,9 @@ import webbrowser
 from argparse import Namespace
 from pathlib import Path
 
-from rasterloom.access.opening import Opened
 from rasterloom.access.reports.store import page_of, place_of
-from rasterloom.access.workspace import is_remote
+from rasterloom.access.versions.opening import Opened
+from rasterloom.access.workspace.place import is_remote
 from rasterloom.cli.output import answer
 from rasterloom.errors import SpecError
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rasterloom.access.building.decide import Action
+from rasterloom.access.building.preflight import preflight
 from rasterloom.access.collection import Collection
-from rasterloom.access.decide import Action
-from rasterloom.access.opening import commit_of
-from rasterloom.access.preflight import preflight
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.reads.outputs import OutputRef
 from rasterloom.access.refs import to_json
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.opening import commit_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.output import answer, complain, error_document
 from rasterloom.cli.progress import both, read_lines, shown
 from rasterloom.cli.read import line

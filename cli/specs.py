@@ -33,7 +33,7 @@ def specs_of(args: Namespace) -> tuple[CollectionSpec, ...]:
 
 
 def _area_of(place: Path | str) -> Mapping[str, Any]:
-    from rasterloom.access.areas import area_of  # Arrow and the network are for this alone
+    from rasterloom.access.sources.areas import area_of  # Arrow and the network are for this alone
 
     return area_of(place)
 
@@ -93,7 +93,7 @@ def init(args: Namespace) -> int:
 def _init_from_item(args: Namespace) -> int:
     if args.dataset:
         raise SpecError("--dataset and --from-item stand together", remedy="leave one of them out: the item says what it belongs to")
-    from rasterloom.access.oneitem import item_at  # the network is for this alone
+    from rasterloom.access.sources.oneitem import item_at  # the network is for this alone
 
     found = draft(*item_at(args.from_item), name=args.name)
     for each in found.bands.left_out:

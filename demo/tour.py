@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rasterloom.access.collection import Collection
-from rasterloom.access.opening import failures_of
 from rasterloom.access.reads.outputs import OutputRef, existing_output, ref_of
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.opening import failures_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.demo.home import NAME, READ, Home
 from rasterloom.demo.landscape import BANDS, Field
 from rasterloom.demo.pictures import Footprint, draw_footprints, draw_scene

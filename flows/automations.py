@@ -18,7 +18,7 @@ from prefect.events.filters import AutomationFilter, AutomationFilterTags
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from rasterloom.access.commits import is_name
+from rasterloom.access.versions.commits import is_name
 from rasterloom.flows.events import COMMITTED, REUSED, resource_id
 from rasterloom.specs.durations import parse_duration
 from rasterloom.specs.model import CollectionSpec

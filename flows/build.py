@@ -12,16 +12,16 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
+from rasterloom.access.archive.shared import check_credentials
 from rasterloom.access.build import Job, decide
-from rasterloom.access.copies import settled
-from rasterloom.access.derive import derive
+from rasterloom.access.building.derive import derive
 from rasterloom.access.exports import check_export
-from rasterloom.access.files import Workspace
-from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.refs import to_json
-from rasterloom.access.shared import check_credentials
+from rasterloom.access.sources.copies import settled
 from rasterloom.access.values import CollectionRef
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.heartbeat import Heartbeat
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import RasterloomError
 from rasterloom.flows.garbage import set_apart
 from rasterloom.flows.gather import SEARCHES_AT_ONCE, Gathered, Gathering, tuned

@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from rasterloom.access.redact import redact
+from rasterloom.access.network.redact import redact
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.flows.automations import arrange
 from rasterloom.flows.build import build

@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect.events import emit_event
 
-from rasterloom.access.commits import Commit
-from rasterloom.access.files import Workspace
-from rasterloom.access.redact import redact
+from rasterloom.access.network.redact import redact
+from rasterloom.access.versions.commits import Commit
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import RasterloomError
 from rasterloom.specs.freshness import Freshness
 

@@ -13,10 +13,10 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 from pydantic import Field
 
+from rasterloom.access.archive.shared import check_credentials
 from rasterloom.access.build import Job
-from rasterloom.access.copies import settled
-from rasterloom.access.shared import check_credentials
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.sources.copies import settled
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import SpecError
 from rasterloom.flows.build import TASK_RUNNER, build
 from rasterloom.flows.deploy import TAG

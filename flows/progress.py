@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
-from rasterloom.access.decide import Action
+from rasterloom.access.building.decide import Action
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

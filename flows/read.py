@@ -16,8 +16,6 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 from prefect.utilities.annotations import quote
 
-from rasterloom.access.files import Workspace
-from rasterloom.access.heartbeat import Heartbeat
 from rasterloom.access.reads.asked import job_of, read_of
 from rasterloom.access.reads.job import ReadJob, Unit
 from rasterloom.access.reads.mirror import check_mirror, data_at
@@ -26,7 +24,9 @@ from rasterloom.access.reads.run import PlannedRead, plan_read
 from rasterloom.access.reads.units import MadeRef, grouped
 from rasterloom.access.refs import to_json
 from rasterloom.access.values import Traffic
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.heartbeat import Heartbeat
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import RasterloomError
 from rasterloom.flows.pins import check_pinned
 from rasterloom.flows.readprogress import ReadProgress, tell_read

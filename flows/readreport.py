@@ -7,9 +7,9 @@ import logging
 
 from prefect.artifacts import create_markdown_artifact
 
-from rasterloom.access.files import Workspace
+from rasterloom.access.network.redact import redact
 from rasterloom.access.reads.outputs import OutputRef
-from rasterloom.access.redact import redact
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.flows.readprogress import ReadProgress
 from rasterloom.flows.runpage import Bar
 

@@ -13,16 +13,16 @@ from datetime import UTC, datetime
 
 from prefect.artifacts import create_markdown_artifact
 
-from rasterloom.access.commits import Commit, latest, read_commit
-from rasterloom.access.files import Workspace
-from rasterloom.access.looks import freshness_of, note_failure, note_look
-from rasterloom.access.opening import open_version
-from rasterloom.access.redact import redact
+from rasterloom.access.network.redact import redact
 from rasterloom.access.reports.gather import committed, report_of
 from rasterloom.access.reports.markdown import headline, markdown
 from rasterloom.access.reports.store import keep, kept
 from rasterloom.access.reports.values import Decision, Report
 from rasterloom.access.values import CollectionRef
+from rasterloom.access.versions.commits import Commit, latest, read_commit
+from rasterloom.access.versions.looks import freshness_of, note_failure, note_look
+from rasterloom.access.versions.opening import open_version
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import RasterloomError, Refused
 from rasterloom.flows.events import tell_committed, tell_refused, tell_reused, tell_stale
 from rasterloom.flows.progress import Progress

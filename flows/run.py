@@ -10,9 +10,9 @@ from typing import Any
 
 from prefect.exceptions import PrefectHTTPStatusError
 
-from rasterloom.access.areas import load_specs
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.redact import redact
+from rasterloom.access.network.redact import redact
+from rasterloom.access.sources.areas import load_specs
 from rasterloom.errors import AccessDenied, SpecError, Unavailable
 from rasterloom.flows.compile import compile
 from rasterloom.flows.progress import Listener, listening

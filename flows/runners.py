@@ -24,7 +24,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 from prefect.tasks import Task
 from prefect.utilities.annotations import quote
 
-from rasterloom.access.redact import redact
+from rasterloom.access.network.redact import redact
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.effort import Effort
 from rasterloom.tasks.settings import worker_environment

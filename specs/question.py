@@ -100,7 +100,7 @@ class TableSource:
 class CopySource:
     """An existing collection, as the start of a narrower one.
 
-    What a spec cannot know is settled when it is planned (`rasterloom.access.copies`), so that the same rows are the same question,
+    What a spec cannot know is settled when it is planned (`rasterloom.access.sources.copies`), so that the same rows are the same question,
     whatever snapshot they stand in.
     """
 

@@ -1,7 +1,8 @@
 """Limits of hosts that hold for all runs of a Prefect server: its global concurrency limits named `host:NAME`.
 
-Inside a process the gates of `rasterloom.access.hosts` count requests one by one. Over processes that would cost more than the requests
-(0.2 s for each, and waiters that sleep for seconds), so a task takes as many slots as it may have requests under way, once.
+Inside a process the gates of `rasterloom.access.network.hosts` count requests one by one. Over processes that would cost more than
+the requests (0.2 s for each, and waiters that sleep for seconds), so a task takes as many slots as it may have requests under way,
+once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
-from rasterloom.access.hosts import PROCESS_GATES
+from rasterloom.access.network.hosts import PROCESS_GATES
 
 PREFIX = "host:"
 LEASE = 60.0

@@ -6,7 +6,7 @@ import logging
 
 from prefect.exceptions import ParameterTypeError
 
-from rasterloom.access.redact import redact
+from rasterloom.access.network.redact import redact
 from rasterloom.errors import RasterloomError
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")

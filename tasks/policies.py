@@ -25,9 +25,9 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field, model_validator
 
 from rasterloom.access.build import batch_ref_is_whole, search_ref_is_whole
-from rasterloom.access.hosts import LONGEST_WAIT
+from rasterloom.access.network.hosts import LONGEST_WAIT
+from rasterloom.access.network.redact import redact
 from rasterloom.access.reads.units import MadeRef, made_ref_is_whole
-from rasterloom.access.redact import redact
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import BatchRef, SearchRef
 from rasterloom.errors import RasterloomError, Unavailable
@@ -179,7 +179,7 @@ def is_unavailable(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> b
 
 UNAVAILABLE_ONLY = Retries(
     retries=2,
-    # After the tries of each request and the waits that a host asked for (rasterloom.access.hosts): a batch is 2 s of work.
+    # After the tries of each request and the waits that a host asked for (rasterloom.access.network.hosts): a batch is 2 s of work.
     retry_delay_seconds=exponential_backoff(2),
     retry_jitter_factor=0.5,
     retry_condition_fn=is_unavailable,

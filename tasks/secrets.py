@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from prefect.blocks.system import Secret
 
-from rasterloom.access.secrets import environment_secrets
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.errors import AccessDenied
 from rasterloom.specs.references import Reference
 

@@ -20,7 +20,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-from rasterloom.access.redact import redact
+from rasterloom.access.network.redact import redact
 from rasterloom.errors import Unavailable
 
 LOCAL_DEFAULTS: Mapping[Any, Any] = {

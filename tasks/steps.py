@@ -12,10 +12,10 @@ from prefect.cache_policies import NO_CACHE
 
 from rasterloom.access import build
 from rasterloom.access.build import Job
+from rasterloom.access.cache.staging import records_key
 from rasterloom.access.collection import load
 from rasterloom.access.exports import Exported, refresh_export
-from rasterloom.access.hosts import host_of
-from rasterloom.access.staging import records_key
+from rasterloom.access.network.hosts import host_of
 from rasterloom.access.values import BatchRef, CollectionRef, ItemsRef, SearchRef
 from rasterloom.specs.plan import shard_key
 from rasterloom.specs.question import Shard

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
+from rasterloom.access.archive.stores import Stores
 from rasterloom.access.pixels.fetch import HeaderCache
 from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.reading import Limits, Reading
 from rasterloom.access.pixels.tilecache import TileCache
 from rasterloom.access.pixels.values import Answer, Pixels, WindowRead
-from rasterloom.access.stores import Stores
 from rasterloom.access.values import Traffic
 from rasterloom.specs.effort import Effort
 

@@ -7,12 +7,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.archive.transfer import Part, Transfer
+from rasterloom.access.network.translate import FOREIGN, error_of
 from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.plan import identity_of
 from rasterloom.access.pixels.values import BandFile
-from rasterloom.access.stores import Stores
-from rasterloom.access.transfer import Part, Transfer
-from rasterloom.access.translate import FOREIGN, error_of
 from rasterloom.access.values import Traffic
 from rasterloom.errors import Unreadable
 from rasterloom.raster.header import Header

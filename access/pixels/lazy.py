@@ -11,12 +11,12 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from rasterloom.access.archive.shared import shared_stores
+from rasterloom.access.credentials.secrets import Secrets
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.scenes import Step
 from rasterloom.access.pixels.stacks import check_classes, fill_layers, filled, within
 from rasterloom.access.pixels.xarrays import Stack
-from rasterloom.access.secrets import Secrets
-from rasterloom.access.shared import shared_stores
 from rasterloom.errors import SpecError
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.tiles import Window, window_affine

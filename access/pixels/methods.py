@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rasterloom.access.credentials.secrets import Secrets, environment_secrets
 from rasterloom.access.pixels.areas import Areas, areas_of
 from rasterloom.access.pixels.arrays import native_stack
 from rasterloom.access.pixels.files import pixel_columns
@@ -25,7 +26,6 @@ from rasterloom.access.pixels.vectors import Named, points_of
 from rasterloom.access.pixels.warp import Resampling
 from rasterloom.access.pixels.windows import area_of_bounds, fixed_grid, group_given, ordered, window_of_scenes
 from rasterloom.access.pixels.xarrays import Stack, dataset_of, read_arrays
-from rasterloom.access.secrets import Secrets, environment_secrets
 from rasterloom.errors import SpecError
 from rasterloom.raster.grid import Grid
 from rasterloom.specs.effort import Effort

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterloom.access.pixels.points import Sample
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.pixels.vectors import Points
-from rasterloom.access.tablegeometry import known_crs
+from rasterloom.access.sources.tablegeometry import known_crs
 from rasterloom.errors import SpecError
 
 SCHEMA = pa.schema(

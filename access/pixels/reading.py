@@ -11,13 +11,13 @@ from collections import OrderedDict, deque
 from collections.abc import Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
+from rasterloom.access.archive.stores import Stores
 from rasterloom.access.pixels.fetch import Files, HeaderCache
 from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.plan import Block, Slot, bytes_of, check, identity_of, plan
 from rasterloom.access.pixels.pools import Crash, Done, Event, Freed, Group, Pools, Ready
 from rasterloom.access.pixels.tilecache import CACHED, TileCache
 from rasterloom.access.pixels.values import Answer, WindowRead
-from rasterloom.access.stores import Stores
 from rasterloom.errors import RasterloomError, Unavailable
 from rasterloom.raster.tiles import Span, spans_of
 from rasterloom.specs.effort import Effort

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from shapely import GeometryType
 from shapely.geometry.base import BaseGeometry
 
-from rasterloom.access.tablegeometry import Shapes, crs_text, footprints_of, known_crs, primary_column, shapes_of
-from rasterloom.access.tableobjects import without_views
+from rasterloom.access.sources.tablegeometry import Shapes, crs_text, footprints_of, known_crs, primary_column, shapes_of
+from rasterloom.access.sources.tableobjects import without_views
 from rasterloom.access.views import geometries_of
 from rasterloom.errors import SpecError
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from rasterloom.access.commits import latest
-from rasterloom.access.credentials import reading_effort
-from rasterloom.access.files import Workspace
-from rasterloom.access.opening import Opened, open_collection
+from rasterloom.access.credentials.auth import reading_effort
 from rasterloom.access.reads.job import ReadJob, digest_of
+from rasterloom.access.versions.commits import latest
+from rasterloom.access.versions.opening import Opened, open_collection
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.model import CollectionSpec

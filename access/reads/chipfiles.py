@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from rasterloom.access.disk import disk_errors
 from rasterloom.access.pixels.warp import gdal_crs
 from rasterloom.access.reads.stacitems import outline_of
+from rasterloom.access.workspace.disk import disk_errors
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
 from rasterloom.raster.tiles import Window

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from rasterloom.access.disk import disk_errors
 from rasterloom.access.pixels.warp import gdal_crs
 from rasterloom.access.reads.layerfiles import TILE
 from rasterloom.access.reads.pictures import LONGEST, Panel
+from rasterloom.access.workspace.disk import disk_errors
 from rasterloom.errors import SpecError
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rasterloom.access.disk import disk_errors, sync_file
-from rasterloom.access.files import Workspace
 from rasterloom.access.reads.job import PartRef, StoredFile
+from rasterloom.access.workspace.disk import disk_errors, sync_file
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import Unavailable
 
 _PIECE = 1 << 20

@@ -20,7 +20,7 @@ class ReadJob:
     """Travels to the tasks: JSON-able through `rasterloom.access.refs`, no clients, no secrets."""
 
     workspace: str
-    """URI for `rasterloom.access.workspace.open_workspace`: outputs and units stand there."""
+    """URI for `rasterloom.access.workspace.place.open_workspace`: outputs and units stand there."""
     name: str
     """Label of the collection."""
     read: str

@@ -12,12 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rasterloom.access.clock import SYSTEM, Clock
-from rasterloom.access.commits import FAILURES, INFLIGHT, READS, VERSIONS, is_name
-from rasterloom.access.files import Entry, Workspace
-from rasterloom.access.gc import GRACE, Collected
-from rasterloom.access.heartbeat import FRESH, is_fresh, run_of
-from rasterloom.access.log import Log
 from rasterloom.access.reads.folders import at_once
 from rasterloom.access.reads.outputs import (
     OutputCommit,
@@ -30,7 +24,13 @@ from rasterloom.access.reads.outputs import (
     reads_in,
 )
 from rasterloom.access.reads.units import UNITS, unit_file
-from rasterloom.access.verify import Finding
+from rasterloom.access.versions.commits import FAILURES, INFLIGHT, READS, VERSIONS, is_name
+from rasterloom.access.versions.gc import GRACE, Collected
+from rasterloom.access.versions.heartbeat import FRESH, is_fresh, run_of
+from rasterloom.access.versions.verify import Finding
+from rasterloom.access.workspace.clock import SYSTEM, Clock
+from rasterloom.access.workspace.files import Entry, Workspace
+from rasterloom.access.workspace.log import Log
 from rasterloom.errors import RasterloomError
 
 BOUND = 32 * 1024**3

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rasterloom.access.collection import Collection
+from rasterloom.access.credentials.secrets import Secrets
 from rasterloom.access.reads import chips, composite, points, stack, zonal
 from rasterloom.access.reads.job import Finished, Made, Part, ReadJob, Unit
 from rasterloom.access.reads.making import Making
-from rasterloom.access.secrets import Secrets
 from rasterloom.errors import SpecError
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rasterloom.access.credentials.secrets import Secrets
+from rasterloom.access.network.redact import redact
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.files import band_file
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.reads.job import ReadJob
-from rasterloom.access.redact import redact
-from rasterloom.access.secrets import Secrets
 from rasterloom.access.values import Failure
 from rasterloom.errors import AccessDenied, RasterloomError, Unavailable, Unreadable
 from rasterloom.specs.reads import Read

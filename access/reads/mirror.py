@@ -15,14 +15,14 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from rasterloom.access.clock import SYSTEM, Clock
 from rasterloom.access.exports import Target, target_of
-from rasterloom.access.files import Entry, Workspace
-from rasterloom.access.gc import GRACE
 from rasterloom.access.reads.folders import at_once, upload
 from rasterloom.access.reads.job import StoredFile
 from rasterloom.access.reads.outputs import OutputCommit, OutputRef, existing_output, output_key
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.gc import GRACE
+from rasterloom.access.workspace.clock import SYSTEM, Clock
+from rasterloom.access.workspace.files import Entry, Workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import SpecError, Unavailable
 
 NOTE, LATEST = "_read.json", "latest"

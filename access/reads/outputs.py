@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from rasterloom.access.clock import SYSTEM, Clock
-from rasterloom.access.commits import FAILURES, READS, VERSIONS, checked_name, is_name
-from rasterloom.access.files import Workspace
-from rasterloom.access.log import Log, sealed, unsealed
 from rasterloom.access.reads.job import StoredFile
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import Traffic
+from rasterloom.access.versions.commits import FAILURES, READS, VERSIONS, checked_name, is_name
+from rasterloom.access.workspace.clock import SYSTEM, Clock
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.log import Log, sealed, unsealed
 from rasterloom.errors import RasterloomError, SpecError, Unavailable
 
 _TRIES = 20

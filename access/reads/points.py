@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rasterloom.access.collection import Collection
+from rasterloom.access.credentials.secrets import Secrets
 from rasterloom.access.pixels.points import Hit, Indices, PointIndex, Sample, Tile, located, read_hits
 from rasterloom.access.pixels.vectors import points_of
 from rasterloom.access.reads.features import FILE, check_own, features_unit, loaded, make_features, places_digest, point_index, source_of
@@ -22,7 +23,6 @@ from rasterloom.access.reads.periods import period_of
 from rasterloom.access.reads.plots import time_series
 from rasterloom.access.reads.scenes import planned_scenes, read_bands
 from rasterloom.access.reads.series import GROUP, column_panels, grouped
-from rasterloom.access.secrets import Secrets
 from rasterloom.access.values import Failure
 from rasterloom.access.views import any_of, touches
 from rasterloom.errors import RasterloomError, SpecError

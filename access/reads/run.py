@@ -17,14 +17,11 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rasterloom.access.batches import Turn, freely
+from rasterloom.access.archive.shared import shared_stores
+from rasterloom.access.building.batches import Turn, freely
 from rasterloom.access.collection import Collection
-from rasterloom.access.commits import VERSIONS
-from rasterloom.access.failures import failures_table
-from rasterloom.access.files import Workspace
-from rasterloom.access.heartbeat import Heartbeat
-from rasterloom.access.hosts import host_of
-from rasterloom.access.opening import open_collection
+from rasterloom.access.credentials.secrets import Secrets, environment_secrets
+from rasterloom.access.network.hosts import host_of
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.files import pixel_columns
 from rasterloom.access.reads.folders import PartFiles, at_once, keep, staged
@@ -44,10 +41,13 @@ from rasterloom.access.reads.outputs import (
 )
 from rasterloom.access.reads.scenes import read_bands, view_of
 from rasterloom.access.reads.units import MadeRef, find_units, store_unit
-from rasterloom.access.secrets import Secrets, environment_secrets
-from rasterloom.access.shared import shared_stores
 from rasterloom.access.values import Failure, Traffic
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import VERSIONS
+from rasterloom.access.versions.failures import failures_table
+from rasterloom.access.versions.heartbeat import Heartbeat
+from rasterloom.access.versions.opening import open_collection
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Refused, Unavailable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.reads import read_fingerprint

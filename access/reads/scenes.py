@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rasterloom.access.arrowfilters import chosen
 from rasterloom.access.collection import Collection
+from rasterloom.access.items.arrowfilters import chosen
 from rasterloom.access.pixels.files import band_file, pixel_columns
 from rasterloom.access.pixels.stacks import is_classes
 from rasterloom.access.reads.job import ReadJob, scene_digest

@@ -14,9 +14,9 @@ import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from rasterloom.access.network.redact import redact
 from rasterloom.access.pixels.warp import known_crs, transformer
 from rasterloom.access.reads.cogs import ImageFacts, Statistics
-from rasterloom.access.redact import redact
 from rasterloom.raster.grid import Grid
 
 CATALOG = "catalog.json"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rasterloom.access.files import Workspace
-from rasterloom.access.log import sealed, unsealed
+from rasterloom.access.cache.staging import CACHE
 from rasterloom.access.reads.folders import at_once, keep, staged
 from rasterloom.access.reads.job import Made, PartRef, Unit
 from rasterloom.access.refs import from_json, to_json
-from rasterloom.access.staging import CACHE
 from rasterloom.access.values import Traffic
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.log import sealed, unsealed
+from rasterloom.access.workspace.place import open_workspace
 
 UNITS = f"{CACHE}/reads"
 GROUP_PIXELS = 20_000_000

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rasterloom.access.collection import Collection
+from rasterloom.access.credentials.secrets import Secrets
 from rasterloom.access.pixels.vectors import zones_of
 from rasterloom.access.reads.features import (
     FILE,
@@ -33,7 +34,6 @@ from rasterloom.access.reads.scenes import planned_scenes, read_bands
 from rasterloom.access.reads.series import GROUP, band_panels, grouped
 from rasterloom.access.reads.zonalscene import Counted, SceneZones
 from rasterloom.access.reads.zonemap import ZoneMap
-from rasterloom.access.secrets import Secrets
 from rasterloom.access.views import any_of, touches
 from rasterloom.errors import SpecError
 from rasterloom.raster.zonal import statistics

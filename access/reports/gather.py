@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from rasterloom.access.commits import Commit, read_commit, version_key
 from rasterloom.access.describe import size_text
-from rasterloom.access.failures import failures_in, read_failures
-from rasterloom.access.files import Workspace
-from rasterloom.access.footprints import area_of_bounds
-from rasterloom.access.opening import Opened
-from rasterloom.access.redact import redact
+from rasterloom.access.items.footprints import area_of_bounds
+from rasterloom.access.network.redact import redact
 from rasterloom.access.reports.scan import scan
 from rasterloom.access.reports.values import Change, Changes, Decision, Failed, Failures, Figure, Report, Scenes
-from rasterloom.access.workspace import is_remote
+from rasterloom.access.versions.commits import Commit, read_commit, version_key
+from rasterloom.access.versions.failures import failures_in, read_failures
+from rasterloom.access.versions.opening import Opened
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import is_remote
 from rasterloom.errors import Unavailable
 from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.identity import canonical_json, differences

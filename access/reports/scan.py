@@ -14,10 +14,10 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from rasterloom.access.network.translate import translated
 from rasterloom.access.reports.periods import cloud_of, timeline_of
 from rasterloom.access.reports.places import map_of
 from rasterloom.access.reports.values import Scenes
-from rasterloom.access.translate import translated
 from rasterloom.access.views import CLOUD_COVER
 
 MOST_FOOTPRINTS = 400

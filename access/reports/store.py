@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rasterloom.access.commits import Commit, report_path
-from rasterloom.access.files import Workspace
-from rasterloom.access.opening import Opened
 from rasterloom.access.reports.gather import report_of
 from rasterloom.access.reports.page import page
 from rasterloom.access.reports.values import Report
+from rasterloom.access.versions.commits import Commit, report_path
+from rasterloom.access.versions.opening import Opened
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import SpecError
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from rasterloom.access import stac
-from rasterloom.access.filters import matches
-from rasterloom.access.items import answers, scene_of
+from rasterloom.access.items.filters import matches
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.sources import stac
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.filters import canonical_filter
 from rasterloom.specs.identity import canonical_json

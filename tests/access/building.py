@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import shapely
 
-from rasterloom.access.files import Workspace
-from rasterloom.access.job import Job
-from rasterloom.access.records import assemble
-from rasterloom.access.staging import write_batch, write_items
+from rasterloom.access.building.job import Job
+from rasterloom.access.cache.records import assemble
+from rasterloom.access.cache.staging import write_batch, write_items
 from rasterloom.access.values import Asset, BatchRef, Failure, Scene, SearchRef, Traffic
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.properties import summarise
 from rasterloom.specs.effort import Effort

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.pixels.engine import Engine, Limits
 from rasterloom.access.pixels.values import BandFile
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stores import Stores
 from rasterloom.raster.arrow import ext_array, metadata_array
 from rasterloom.raster.header import Header
 from rasterloom.raster.rows import header_from_row

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rasterloom.access.collection import load
-from rasterloom.access.commits import latest
-from rasterloom.access.opening import failures_of
 from rasterloom.access.values import CollectionRef
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest
+from rasterloom.access.versions.opening import failures_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import RasterloomError, Unreadable
 from rasterloom.specs.effort import Effort
 from tests.access.world import JUNE, World

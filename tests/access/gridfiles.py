@@ -12,16 +12,16 @@ import rasterio
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 
+from rasterloom.access.archive.headers import fetch_headers
+from rasterloom.access.archive.shared import shared_stores
 from rasterloom.access.build import index_batch, publish
+from rasterloom.access.cache.staging import write_items
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.headers import fetch_headers
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.values import BandFile
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.shared import shared_stores
-from rasterloom.access.staging import write_items
 from rasterloom.access.values import Asset
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.header import Header
 from rasterloom.specs.effort import Effort

@@ -14,18 +14,18 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
-from rasterloom.access.headers import fetch_headers
-from rasterloom.access.opening import open_collection
-from rasterloom.access.publish import publish
+from rasterloom.access.archive.headers import fetch_headers
+from rasterloom.access.archive.shared import shared_stores
+from rasterloom.access.building.publish import publish
+from rasterloom.access.cache.records import assemble
+from rasterloom.access.cache.staging import write_batch, write_items
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.reads.job import ReadJob
 from rasterloom.access.reads.outputs import OutputRef
 from rasterloom.access.reads.run import finish_read, make_units, plan_read
-from rasterloom.access.records import assemble
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.shared import shared_stores
-from rasterloom.access.staging import write_batch, write_items
 from rasterloom.access.values import Asset, BatchRef, Scene, Traffic
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.opening import open_collection
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.raster.header import Header
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import StacSource

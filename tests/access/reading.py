@@ -12,7 +12,7 @@ from rasterloom.access.reads.run import finish_read, make_units, plan_read
 from rasterloom.access.reads.units import MadeRef, grouped
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import Traffic
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from rasterloom.access import tables
-from rasterloom.access.items import answers, scene_of
-from rasterloom.access.pages import Page
-from rasterloom.access.secrets import environment_secrets
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.items.pages import Page
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.sources import tables
 from rasterloom.access.values import Scene
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Band, Interval, Question, Shard, TableSource

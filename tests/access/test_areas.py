@@ -15,7 +15,7 @@ import pytest
 import shapely
 
 import rasterloom
-from rasterloom.access.areas import load_specs
+from rasterloom.access.sources.areas import load_specs
 from rasterloom.cli.main import main
 from rasterloom.errors import SpecError
 from rasterloom.specs.loader import load_specs as plain_load_specs

@@ -14,11 +14,11 @@ import pytest
 import rasterio
 
 from rasterloom.access.build import batch_ref_is_whole, decide, index_batch, search_ref_is_whole, search_shard
-from rasterloom.access.commits import commit_key, latest
-from rasterloom.access.opening import failures_of
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import BatchRef, SearchRef
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import commit_key, latest
+from rasterloom.access.versions.opening import failures_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Refused, SpecError
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Band, Box, Interval, StacSource

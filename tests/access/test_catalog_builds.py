@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from rasterloom.access.build import Job, decide
+from rasterloom.access.building.derive import derive
 from rasterloom.access.collection import load
-from rasterloom.access.derive import derive
 from rasterloom.access.forecast import forecast
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.filters import canonical_filter

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rasterloom.access import catalogs
-from rasterloom.access.extents import Reach
-from rasterloom.access.footprints import area_of
-from rasterloom.access.items import answers, scene_of
-from rasterloom.access.pages import Page
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.sources import search, search_ids
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.items.extents import Reach
+from rasterloom.access.items.footprints import area_of
+from rasterloom.access.items.pages import Page
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.sources import catalogs
+from rasterloom.access.sources.search import search, search_ids
 from rasterloom.errors import RasterloomError, SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.question import Box, CatalogSource, Interval, Question
@@ -556,7 +556,7 @@ def test_compressed_documents_are_unpacked_within_bounds(tmp_path: Path, monkeyp
         file.write_bytes(gzip.compress(file.read_bytes()))
     assert len(ids_of(pages_of(root))) == 28
     root.write_bytes(gzip.compress(b" " * 100_000))
-    monkeypatch.setattr("rasterloom.access.documents.LARGEST_BODY", 10_000)
+    monkeypatch.setattr("rasterloom.access.archive.documents.LARGEST_BODY", 10_000)
     for body, reason in ((root.read_bytes(), "too-large"), (root.read_bytes()[:2], "not-json"), (b"\x1f\x8b" + b"x" * 20, "bad-encoding")):
         root.write_bytes(body)
         error = error_of(root)
@@ -577,7 +577,7 @@ def test_with_credentials_documents_are_read_as_files_are(server: RangeServer, p
 
 
 def test_a_huge_document_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rasterloom.access.documents.LARGEST_BODY", 1000)
+    monkeypatch.setattr("rasterloom.access.archive.documents.LARGEST_BODY", 1000)
     root = written({"catalog.json": catalog("root", *(link("item", f"{number}.json") for number in range(100)))}, tmp_path)
     error = error_of(root)
     assert isinstance(error, Unreadable)

@@ -11,14 +11,14 @@ import pyproj
 import pytest
 import shapely
 
-from rasterloom.access.checks import Findings, check_version
-from rasterloom.access.commits import Commit, latest
-from rasterloom.access.publish import publish
-from rasterloom.access.records import assemble
-from rasterloom.access.table import shape_of
+from rasterloom.access.building.checks import Findings, check_version
+from rasterloom.access.building.publish import publish
+from rasterloom.access.cache.records import assemble
 from rasterloom.access.values import Scene
-from rasterloom.access.version import VersionWriter
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import Commit, latest
+from rasterloom.access.versions.table import shape_of
+from rasterloom.access.versions.version import VersionWriter
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Refused
 from rasterloom.raster.properties import summarise
 from rasterloom.specs.effort import Effort

@@ -19,15 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from rasterloom.access import export, opening
-from rasterloom.access.bucket import BucketWorkspace
+from rasterloom.access import export
+from rasterloom.access.building.publish import publish
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.opening import Opened, delete_collection, summary_of
-from rasterloom.access.publish import publish
-from rasterloom.access.table import shape_of
 from rasterloom.access.values import CollectionRef, Scene
-from rasterloom.access.version import VersionWriter
+from rasterloom.access.versions import opening
+from rasterloom.access.versions.opening import Opened, delete_collection, summary_of
+from rasterloom.access.versions.table import shape_of
+from rasterloom.access.versions.version import VersionWriter
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.disk import LocalWorkspace
 from rasterloom.errors import SpecError, Unreadable
 from tests.access.building import BANDS, START, job, opened, scene, searched, staged
 

@@ -16,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.clock import Clock
-from rasterloom.access.commits import (
+from rasterloom.access.values import Traffic
+from rasterloom.access.versions.commits import (
     Commit,
     Conflict,
     Counts,
@@ -31,9 +30,10 @@ from rasterloom.access.commits import (
     read_commit,
     sealed,
 )
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.files import Occupied, Workspace
-from rasterloom.access.values import Traffic
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.clock import Clock
+from rasterloom.access.workspace.disk import LocalWorkspace
+from rasterloom.access.workspace.files import Occupied, Workspace
 from rasterloom.errors import SpecError, Unavailable
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -212,7 +212,7 @@ def test_a_kill_around_the_commit_leaves_a_whole_log(tmp_path: Path, when: str) 
     workspace = LocalWorkspace(tmp_path)
     append(workspace, "old")
     script = (
-        "import os, sys; from pathlib import Path; from rasterloom.access import disk\n"
+        "import os, sys; from pathlib import Path; from rasterloom.access.workspace import disk\n"
         "real = os.link\n"
         "def link(a, b):\n"
         "    if sys.argv[2] == 'after': real(a, b)\n"

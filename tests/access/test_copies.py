@@ -17,19 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from rasterloom.access import copies
 from rasterloom.access.build import Job, decide
+from rasterloom.access.building.derive import derive
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.copies import settled
-from rasterloom.access.derive import derive
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.forecast import forecast
-from rasterloom.access.items import answers, scene_of
-from rasterloom.access.provenance import lines_of
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.snapshots import rollback
-from rasterloom.access.sources import search
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.sources import copies
+from rasterloom.access.sources.copies import settled
+from rasterloom.access.sources.search import search
 from rasterloom.access.values import CollectionRef
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.provenance import lines_of
+from rasterloom.access.versions.snapshots import rollback
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.filters import canonical_filter

@@ -15,16 +15,16 @@ from typing import Any
 import obstore
 import pytest
 
-from rasterloom.access.aws import endpoint_of, profile
-from rasterloom.access.hosts import Gates
-from rasterloom.access.keys import Place
-from rasterloom.access.leases import Lease, Renewing, lease
-from rasterloom.access.machine import extra
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stores import Located, Stores
-from rasterloom.access.transfer import Transfer
-from rasterloom.access.translate import error_of
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.archive.stores import Located, Stores
+from rasterloom.access.archive.transfer import Transfer
+from rasterloom.access.credentials.aws import endpoint_of, profile
+from rasterloom.access.credentials.keys import Place
+from rasterloom.access.credentials.leases import Lease, Renewing, lease
+from rasterloom.access.credentials.machine import extra
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.network.hosts import Gates
+from rasterloom.access.network.translate import error_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable
 from rasterloom.specs.effort import AuthRef, Effort
 from tests.access.world import World

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from obstore.store import MemoryStore
 
-from rasterloom.access.bucket import BucketWorkspace
 from rasterloom.access.collection import Collection, load
 from rasterloom.access.export import Note, copy_as, put_beside
 from rasterloom.access.exports import NOTE, check_export, refresh_export
+from rasterloom.access.workspace.bucket import BucketWorkspace
 from rasterloom.errors import SpecError
 from tests.access.world import JUNE, World
 

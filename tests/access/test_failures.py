@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.failures import failures_in, failures_table, merged, read_failures, remembered
 from rasterloom.access.values import Failure
+from rasterloom.access.versions.failures import failures_in, failures_table, merged, read_failures, remembered
+from rasterloom.access.workspace.disk import LocalWorkspace
 from rasterloom.errors import Unavailable
 from tests.access.test_commits import draft
 

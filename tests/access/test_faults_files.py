@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rasterloom.access.headers import FIRST_RANGE
+from rasterloom.access.archive.headers import FIRST_RANGE
 from rasterloom.errors import AccessDenied, Refused, Unavailable
 from tests.access.faults import Aborted, Built, Case, check, newest
 from tests.access.world import World, cog

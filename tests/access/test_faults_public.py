@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rasterloom.access.opening import failures_of
+from rasterloom.access.versions.opening import failures_of
 from rasterloom.errors import Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import StacSource

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rasterloom.access.arrowfilters import Column, exactly, superset, to_arrow
-from rasterloom.access.filters import judgement, matches
+from rasterloom.access.items.arrowfilters import Column, exactly, superset, to_arrow
+from rasterloom.access.items.filters import judgement, matches
 from rasterloom.specs.cql2 import Filter, leaves
 from rasterloom.specs.cql2tokens import to_text
 from rasterloom.specs.filters import canonical_filter, parse_filter

@@ -15,19 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from rasterloom.access import heartbeat
-from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.clock import Clock
-from rasterloom.access.commits import Commit, DataFile, Searched, commit, latest, numbered, version_key
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.files import Workspace
-from rasterloom.access.gc import GRACE, collect, collect_after, collections_to_collect
-from rasterloom.access.heartbeat import FRESH, LEASE, Heartbeat
-from rasterloom.access.link import points_to
-from rasterloom.access.memory import prune
-from rasterloom.access.snapshots import history, rollback, snapshots, stands, window
-from rasterloom.access.staging import records_key
+from rasterloom.access.cache.staging import records_key
 from rasterloom.access.values import ItemsRef
+from rasterloom.access.versions import heartbeat
+from rasterloom.access.versions.commits import Commit, DataFile, Searched, commit, latest, numbered, version_key
+from rasterloom.access.versions.gc import GRACE, collect, collect_after, collections_to_collect
+from rasterloom.access.versions.heartbeat import FRESH, LEASE, Heartbeat
+from rasterloom.access.versions.link import points_to
+from rasterloom.access.versions.memory import prune
+from rasterloom.access.versions.snapshots import history, rollback, snapshots, stands, window
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.clock import Clock
+from rasterloom.access.workspace.disk import LocalWorkspace
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.question import Interval
 from tests.access.test_commits import draft

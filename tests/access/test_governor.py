@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rasterloom.access.governor import COOL_DOWN, FIRST_WINDOW, SMALLEST, Ticket
-from rasterloom.access.headers import fetch_headers
-from rasterloom.access.hosts import CONSECUTIVE_FAILURES, Gate, Gates
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stores import Stores
+from rasterloom.access.archive.headers import fetch_headers
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.network.governor import COOL_DOWN, FIRST_WINDOW, SMALLEST, Ticket
+from rasterloom.access.network.hosts import CONSECUTIVE_FAILURES, Gate, Gates
 from rasterloom.access.values import Asset, Failure
 from rasterloom.errors import AccessDenied, Unavailable
 from rasterloom.raster.header import Header
@@ -161,12 +161,12 @@ def test_a_host_that_never_answered_is_down_after_few_tries(gate: Gate) -> None:
 def test_one_request_finds_out_whether_a_host_is_up_again(well: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     error = well.turns.break_off("is down")
     assert error.exit_code == 4
-    monkeypatch.setattr("rasterloom.access.governor.time.monotonic", lambda: 1e9 + COOL_DOWN)
+    monkeypatch.setattr("rasterloom.access.network.governor.time.monotonic", lambda: 1e9 + COOL_DOWN)
     (probe,) = many(well)
     assert probe.probe
     with pytest.raises(Unavailable, match="still fails"):
         well.failed("x")
-    monkeypatch.setattr("rasterloom.access.governor.time.monotonic", lambda: 2e9)
+    monkeypatch.setattr("rasterloom.access.network.governor.time.monotonic", lambda: 2e9)
     well.leave(probe)
     (probe,) = many(well)
     well.leave(probe)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.files import Workspace
-from rasterloom.access.headercache import HOME, PACKS, find_headers, header_key, tidy, write_pack
-from rasterloom.access.records import HeaderRows, header_rows
+from rasterloom.access.cache.headers import HOME, PACKS, find_headers, header_key, tidy, write_pack
+from rasterloom.access.cache.records import HeaderRows, header_rows
 from rasterloom.access.values import Asset
+from rasterloom.access.workspace.disk import LocalWorkspace
+from rasterloom.access.workspace.files import Workspace
 from tests.access.building import header
 
 
@@ -116,7 +116,7 @@ def test_any_flipped_bit_is_a_miss(tmp_path_factory: pytest.TempPathFactory, at:
 def test_a_pack_of_a_second_process_is_seen(tmp_path: Path) -> None:
     workspace = LocalWorkspace(tmp_path)
     assert known(workspace, [1]) == {}
-    code = "import sys; from pathlib import Path; from rasterloom.access.disk import LocalWorkspace; "
+    code = "import sys; from pathlib import Path; from rasterloom.access.workspace.disk import LocalWorkspace; "
     code += "from tests.access.test_headercache import remember; remember(LocalWorkspace(Path(sys.argv[1])), range(3))"
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
@@ -128,8 +128,8 @@ def test_writers_at_once_never_get_a_wrong_answer(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.headercache import tidy
+from rasterloom.access.workspace.disk import LocalWorkspace
+from rasterloom.access.cache.headers import tidy
 from tests.access.test_headercache import known, remember, right
 workspace, first = LocalWorkspace(Path(sys.argv[1])), int(sys.argv[2])
 for start in range(first, first + 100, 10):

@@ -14,10 +14,10 @@ import pytest
 import rasterio
 import tifffile
 
-from rasterloom.access.headers import FIRST_RANGE, Headers, fetch_headers
-from rasterloom.access.hosts import Gates
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stores import Stores
+from rasterloom.access.archive.headers import FIRST_RANGE, Headers, fetch_headers
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.network.hosts import Gates
 from rasterloom.access.values import Asset, Failure
 from rasterloom.errors import AccessDenied, SpecError, Unavailable
 from rasterloom.raster.header import Header

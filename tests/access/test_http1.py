@@ -11,7 +11,7 @@ from http.client import HTTPException, RemoteDisconnected
 
 import pytest
 
-from rasterloom.access.http1 import MOST_HEAD, Connection, Reply
+from rasterloom.access.network.http1 import MOST_HEAD, Connection, Reply
 
 REQUEST = b"GET /a.tif HTTP/1.1\r\nHost: x\r\n\r\n"
 SOON = 30.0

@@ -12,11 +12,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rasterloom.access import hrefs
-from rasterloom.access.footprints import area_of, meets
-from rasterloom.access.items import answers, scene_of
-from rasterloom.access.moments import instant_of
-from rasterloom.access.redact import canonical_href
+from rasterloom.access.items import hrefs
+from rasterloom.access.items.footprints import area_of, meets
+from rasterloom.access.items.moments import instant_of
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.network.redact import canonical_href
 from rasterloom.errors import SpecError
 from rasterloom.specs.question import Band, Box, Interval
 from tests.access.questions import box, day, item, question

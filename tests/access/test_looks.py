@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.commits import Commit, commit, latest, numbered
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.files import Workspace
-from rasterloom.access.looks import freshness_of, look_key, note_failure, note_look, read_look
-from rasterloom.access.opening import collections_in
+from rasterloom.access.versions.commits import Commit, commit, latest, numbered
+from rasterloom.access.versions.looks import freshness_of, look_key, note_failure, note_look, read_look
+from rasterloom.access.versions.opening import collections_in
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.disk import LocalWorkspace
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import Unavailable
 from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.sections import FreshnessSpec

@@ -14,11 +14,11 @@ import xarray
 import zarr
 from obstore.store import S3Store
 
-from rasterloom.access.clock import SYSTEM
 from rasterloom.access.reads import mirror as mirrors
 from rasterloom.access.reads.mirror import LATEST, NOTE, check_mirror, data_at, mirror
 from rasterloom.access.reads.outputs import OutputRef, latest_output, output_key
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.clock import SYSTEM
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import SpecError
 from tests.access.reading import read
 from tests.access.world import BANDS, World

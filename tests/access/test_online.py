@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.files import Workspace
-from rasterloom.access.onefile import access_hint, header_text
-from rasterloom.access.online import probe
-from rasterloom.access.probes import Line, Tries, check_references, check_writable, within
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.building.onefile import access_hint, header_text
+from rasterloom.access.building.online import probe
+from rasterloom.access.building.probes import Line, Tries, check_references, check_writable, within
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import AccessDenied, SpecError, Unavailable
 from rasterloom.raster.tiff import Buffer, read_header
 from rasterloom.specs.effort import AuthRef

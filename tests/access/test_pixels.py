@@ -17,10 +17,10 @@ from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 
 from rasterloom.access.build import index_batch, publish
+from rasterloom.access.cache.staging import write_items
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.staging import write_items
 from rasterloom.access.values import Asset
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Band, StacSource

@@ -16,16 +16,16 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from rasterloom.access import version
+from rasterloom.access.building.job import Job
+from rasterloom.access.building.publish import publish
+from rasterloom.access.cache.records import assemble
 from rasterloom.access.collection import load
-from rasterloom.access.commits import latest, read_commit
-from rasterloom.access.job import Job
-from rasterloom.access.opening import failures_of
-from rasterloom.access.parquet import leaves
-from rasterloom.access.publish import publish
-from rasterloom.access.records import assemble
-from rasterloom.access.table import shape_of
 from rasterloom.access.values import CollectionRef, Failure, Scene
+from rasterloom.access.versions import version
+from rasterloom.access.versions.commits import latest, read_commit
+from rasterloom.access.versions.opening import failures_of
+from rasterloom.access.versions.parquet import leaves
+from rasterloom.access.versions.table import shape_of
 from rasterloom.errors import Refused, SpecError, Unavailable
 from rasterloom.raster.arrow import METADATA_TYPE
 from rasterloom.raster.properties import summarise
@@ -320,7 +320,7 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from tests.access.building import job, opened, scene, searched, staged
-from rasterloom.access import publish as module
+from rasterloom.access.building import publish as module
 made = job(Path(sys.argv[1]), run_id="run-2")
 scenes = [scene(number) for number in range(40)]
 batches = staged(opened(made), scenes)

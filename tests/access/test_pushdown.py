@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rasterloom.access import stac
-from rasterloom.access.filters import judgement, matches
-from rasterloom.access.items import answers, scene_of
-from rasterloom.access.pages import Page
-from rasterloom.access.pushdown import ABLE, LONGEST_TEXT, Skills, expected, shared_out, skills_of
-from rasterloom.access.queries import matches as queried
+from rasterloom.access.items.filters import judgement, matches
+from rasterloom.access.items.pages import Page
+from rasterloom.access.items.pushdown import ABLE, LONGEST_TEXT, Skills, expected, shared_out, skills_of
+from rasterloom.access.items.queries import matches as queried
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.sources import stac
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.cql2 import Filter, to_json
 from rasterloom.specs.cql2tokens import to_text

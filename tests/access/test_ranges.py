@@ -16,7 +16,7 @@ import sys
 import pyarrow.dataset as ds
 from obstore.store import HTTPStore
 from pyarrow import fs
-from rasterloom.access.ranges import ObjectFiles
+from rasterloom.access.network.ranges import ObjectFiles
 
 store = HTTPStore.from_url(sys.argv[1], client_options={"allow_http": True})
 factory = ds.FileSystemDatasetFactory(fs.PyFileSystem(ObjectFiles(store)), sys.argv[2:], ds.ParquetFileFormat())

@@ -19,9 +19,9 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
 from rasterloom.access.build import index_batch, publish
-from rasterloom.access.staging import write_items
+from rasterloom.access.cache.staging import write_items
 from rasterloom.access.values import Asset, Scene
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Band, StacSource
 from tests.access.building import job, question, searched

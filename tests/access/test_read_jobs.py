@@ -14,14 +14,14 @@ import rasterio
 import xarray
 from rasterio.windows import from_bounds
 
-from rasterloom.access.clock import SYSTEM
-from rasterloom.access.commits import latest
-from rasterloom.access.opening import delete_collection
 from rasterloom.access.reads.keeping import collect_outputs, prune_units, verify_outputs
 from rasterloom.access.reads.mirror import mirror
 from rasterloom.access.reads.outputs import OutputRef, commit_output, failures_key, latest_output, output_history
-from rasterloom.access.verify import verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest
+from rasterloom.access.versions.opening import delete_collection
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.clock import SYSTEM
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Refused
 from tests.access.reading import EFFORT, forced, read
 from tests.access.world import BANDS, JUNE, World, cog

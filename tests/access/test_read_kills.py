@@ -29,7 +29,7 @@ from rasterloom.access.reads.keeping import verify_outputs
 from rasterloom.access.reads.outputs import latest_output
 from rasterloom.access.reads.run import plan_read
 from rasterloom.access.refs import to_json
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from tests.access.imagery import Imagery, run_read
 from tests.servers import RangeServer, Request, Response
 

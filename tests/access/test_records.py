@@ -8,7 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 import pytest
 
-from rasterloom.access.records import assemble, epsg_of
+from rasterloom.access.cache.records import assemble, epsg_of
 from rasterloom.raster.arrow import METADATA_TYPE
 from tests.access.building import BANDS, header, headers, scene
 

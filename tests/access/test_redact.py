@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rasterloom.access.redact import canonical_href, redact
+from rasterloom.access.network.redact import canonical_href, redact
 
 SECRET = "S3cr3tXYZ"
 NAMES = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rasterloom.access.job import Job
+from rasterloom.access.building.job import Job
 from rasterloom.access.refs import from_json, to_json
 from rasterloom.access.values import Asset, BatchRef, CollectionRef, Failure, ItemsRef, Scene, SearchRef, Traffic
 from rasterloom.specs.effort import AuthRef, Effort

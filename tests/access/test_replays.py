@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from rasterloom.access.collection import load
-from rasterloom.access.http import Ask, NotThere, Web
-from rasterloom.access.items import answers, scene_of
-from rasterloom.access.pages import Page
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stac import search, search_ids
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.items.pages import Page
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.network.http import Ask, NotThere, Web
+from rasterloom.access.sources.stac import search, search_ids
 from rasterloom.errors import SpecError
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.question import Band, Box, Interval, Question, StacSource

@@ -20,14 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.clock import SYSTEM
-from rasterloom.access.commits import Commit, latest, numbered
-from rasterloom.access.commits import commit as append
-from rasterloom.access.files import Workspace
-from rasterloom.access.gc import collect
-from rasterloom.access.opening import Opened, open_collection
-from rasterloom.access.publish import publish
+from rasterloom.access.building.publish import publish
 from rasterloom.access.reports.gather import report_of
 from rasterloom.access.reports.mapdrawing import draw_map
 from rasterloom.access.reports.markdown import markdown
@@ -38,7 +31,14 @@ from rasterloom.access.reports.scan import scan
 from rasterloom.access.reports.store import keep, kept, page_of, place_of, report_key
 from rasterloom.access.reports.style import STYLE
 from rasterloom.access.values import Failure
-from rasterloom.access.verify import verify
+from rasterloom.access.versions.commits import Commit, latest, numbered
+from rasterloom.access.versions.commits import commit as append
+from rasterloom.access.versions.gc import collect
+from rasterloom.access.versions.opening import Opened, open_collection
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.clock import SYSTEM
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import SpecError
 from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.question import Box

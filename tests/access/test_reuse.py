@@ -13,12 +13,12 @@ import pyarrow.dataset as ds
 import pytest
 
 from rasterloom.access.build import Job, index_batch, publish, search_shard
-from rasterloom.access.commits import Commit, latest
-from rasterloom.access.headercache import PACKS
-from rasterloom.access.job import Job as AnyJob
-from rasterloom.access.opening import failures_of
+from rasterloom.access.building.job import Job as AnyJob
+from rasterloom.access.cache.headers import PACKS
 from rasterloom.access.values import BatchRef, CollectionRef, SearchRef
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import Commit, latest
+from rasterloom.access.versions.opening import failures_of
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Unavailable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Band, Dedupe, Interval
@@ -99,7 +99,7 @@ def test_without_any_cache_the_headers_come_from_the_parent(world: World, tmp_pa
 
 
 def test_headers_of_the_parent_that_another_parser_read_are_not_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rasterloom.access.publish.PARSER_VERSION", 0)
+    monkeypatch.setattr("rasterloom.access.building.publish.PARSER_VERSION", 0)
     refresh(world, "one")
     monkeypatch.undo()
     open_workspace(str(world.workspace)).delete("_cache")
@@ -390,7 +390,7 @@ def test_of_two_with_the_same_input_both_have_succeeded(world: World, monkeypatc
 
 def race(monkeypatch: pytest.MonkeyPatch, rival: Any) -> None:
     """Let a rival commit between the look at the newest version and the commit, once."""
-    from rasterloom.access import publish as module
+    from rasterloom.access.building import publish as module
 
     real, calls = module.verify_listing, iter([rival])
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from rasterloom.access import shared
-from rasterloom.access.secrets import Secrets, environment_secrets
-from rasterloom.access.shared import LIFETIME, MOST, SharedStores
-from rasterloom.access.stores import Stores
+from rasterloom.access.archive import shared
+from rasterloom.access.archive.shared import LIFETIME, MOST, SharedStores
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.credentials.secrets import Secrets, environment_secrets
 from rasterloom.errors import AccessDenied, SpecError
 from rasterloom.specs.effort import AuthRef, Effort
 

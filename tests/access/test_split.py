@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from shapely.geometry import box, mapping
 
 from rasterloom.access.build import found_scenes
-from rasterloom.access.job import Job
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.split import Part, halves
+from rasterloom.access.building.job import Job
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.items.split import Part, halves
 from rasterloom.access.values import Scene, SearchRef, Traffic
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.identity import canonical_json, fingerprint

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from rasterloom.access.hosts import backoff_seconds, retry_after_seconds
-from rasterloom.access.http import Ask, Web, depth_of, origin_of
-from rasterloom.access.pages import Page
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stac import search
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.items.pages import Page
+from rasterloom.access.network.hosts import backoff_seconds, retry_after_seconds
+from rasterloom.access.network.http import Ask, Web, depth_of, origin_of
+from rasterloom.access.sources.stac import search
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.question import Box, Interval

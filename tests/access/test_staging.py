@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.records import assemble
-from rasterloom.access.scenes import Spool, scene_from_line, scene_to_line
-from rasterloom.access.staging import (
+from rasterloom.access.cache.records import assemble
+from rasterloom.access.cache.scenes import Spool, scene_from_line, scene_to_line
+from rasterloom.access.cache.staging import (
     find_batch_ref,
     needs_retry,
     read_items,
@@ -26,6 +25,7 @@ from rasterloom.access.staging import (
     write_search,
 )
 from rasterloom.access.values import BatchRef, Failure, Scene, Traffic
+from rasterloom.access.workspace.disk import LocalWorkspace
 from rasterloom.errors import Unavailable
 from rasterloom.specs.question import Dedupe
 from tests.access.building import BANDS, START, headers, scene, searched

@@ -9,10 +9,10 @@ from pathlib import Path
 import obstore
 import pytest
 
-from rasterloom.access.aws import profile
-from rasterloom.access.hosts import is_private_place, private_address
-from rasterloom.access.secrets import environment_secrets, resolved
-from rasterloom.access.stores import Stores
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.credentials.aws import profile
+from rasterloom.access.credentials.secrets import environment_secrets, resolved
+from rasterloom.access.network.hosts import is_private_place, private_address
 from rasterloom.errors import AccessDenied, SpecError, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.references import Reference

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from rasterloom.access.build import search_shard
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.suits import api as api_of
-from rasterloom.access.suits import built_in_assets, collection_of, first_items, nearest_assets, wrong_bands
+from rasterloom.access.building.suits import api as api_of
+from rasterloom.access.building.suits import built_in_assets, collection_of, first_items, nearest_assets, wrong_bands
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.errors import AccessDenied, SpecError, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.question import Band, StacSource

@@ -20,8 +20,8 @@ from rasterloom.access.build import Job, decide, index_batch, publish, search_sh
 from rasterloom.access.collection import load
 from rasterloom.access.refs import to_json
 from rasterloom.access.values import CollectionRef, Traffic
-from rasterloom.access.verify import verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import AccessDenied, Refused, SpecError, Unavailable, Unreadable
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.plan import make_plan

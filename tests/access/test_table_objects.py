@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from rasterloom.access.decide import decide
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.building.decide import decide
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.plan import make_plan
@@ -84,8 +84,8 @@ def test_a_reader_is_read_batch_by_batch() -> None:
 
     reader = pa.RecordBatchReader.from_batches(table(3).schema, batches())
     tabled.reader = lambda: reader  # type: ignore[attr-defined]
-    from rasterloom.access import tables
-    from rasterloom.access.secrets import environment_secrets
+    from rasterloom.access.credentials.secrets import environment_secrets
+    from rasterloom.access.sources import tables
     from rasterloom.specs.effort import Effort
     from rasterloom.specs.question import Shard
 

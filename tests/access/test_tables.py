@@ -15,11 +15,11 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rasterloom.access import tables
-from rasterloom.access.filters import matches
-from rasterloom.access.items import answers, scene_of
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.tablevalues import spans, values
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.items.filters import matches
+from rasterloom.access.items.scene import answers, scene_of
+from rasterloom.access.sources import tables
+from rasterloom.access.sources.tablevalues import spans, values
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.specs.effort import Effort
 from rasterloom.specs.filters import canonical_filter

@@ -11,7 +11,7 @@ import pytest
 import requests
 from obstore.store import HTTPStore, LocalStore, MemoryStore
 
-from rasterloom.access.translate import FOREIGN, TABLE, Kind, error_of, failure_of, fault_of, http_status, translated
+from rasterloom.access.network.translate import FOREIGN, TABLE, Kind, error_of, failure_of, fault_of, http_status, translated
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable, Unreadable
 from tests.servers import Cut, RangeServer, Status, free_port
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
-from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.commits import latest
-from rasterloom.access.disk import LocalWorkspace
-from rasterloom.access.files import Workspace
-from rasterloom.access.publish import publish
-from rasterloom.access.snapshots import rollback
+from rasterloom.access.building.publish import publish
 from rasterloom.access.values import Failure
-from rasterloom.access.verify import Report, repair, verify
+from rasterloom.access.versions.commits import latest
+from rasterloom.access.versions.snapshots import rollback
+from rasterloom.access.versions.verify import Report, repair, verify
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.disk import LocalWorkspace
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import SpecError
 from tests.access.building import job, opened, question, scene, searched, staged
 

@@ -14,9 +14,9 @@ import pytest
 import shapely
 
 from rasterloom.access import wholefile
-from rasterloom.access.areas import load_specs
+from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.reads.run import plan_read
-from rasterloom.access.secrets import environment_secrets
+from rasterloom.access.sources.areas import load_specs
 from rasterloom.access.wholefile import whole_file
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable
 from rasterloom.specs.effort import AuthRef, Effort

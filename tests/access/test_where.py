@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rasterloom.access.building.publish import publish
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.filters import matches
-from rasterloom.access.publish import publish
+from rasterloom.access.items.filters import matches
 from rasterloom.errors import SpecError
 from rasterloom.specs.cql2 import instant_text
 from rasterloom.specs.filters import canonical_filter

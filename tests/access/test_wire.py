@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rasterloom.access.hosts import Policy
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stores import Stores
-from rasterloom.access.translate import FOREIGN, fault_of, http_status
-from rasterloom.access.wire import Part, RangesIgnored, StatusError, Wire
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.network.hosts import Policy
+from rasterloom.access.network.translate import FOREIGN, fault_of, http_status
+from rasterloom.access.network.wire import Part, RangesIgnored, StatusError, Wire
 from rasterloom.errors import Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 from tests.internet import Authority, Internet, authority, internet

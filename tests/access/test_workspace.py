@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from rasterloom.access.bucket import BucketWorkspace
-from rasterloom.access.disk import LocalWorkspace, disk_error, disk_errors
-from rasterloom.access.files import Occupied, Workspace, checked
-from rasterloom.access.workspace import default_uri, is_remote, open_workspace
+from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.disk import LocalWorkspace, disk_error, disk_errors
+from rasterloom.access.workspace.files import Occupied, Workspace, checked
+from rasterloom.access.workspace.place import default_uri, is_remote, open_workspace
 from rasterloom.errors import AccessDenied, SpecError, Unavailable
 
 
@@ -188,7 +188,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     workspace = LocalWorkspace(tmp_path)
     workspace.write("a/file.parquet", b"old")
     script = (
-        "import os, sys; from pathlib import Path; from rasterloom.access.disk import LocalWorkspace\n"
+        "import os, sys; from pathlib import Path; from rasterloom.access.workspace.disk import LocalWorkspace\n"
         "with LocalWorkspace(Path(sys.argv[1])).open_writer('a/file.parquet') as file:\n"
         "    file.write(b'new' * 1000); file.flush(); os.kill(os.getpid(), 9)\n"
     )

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from rasterloom.access.building.publish import publish
 from rasterloom.access.collection import load
-from rasterloom.access.heartbeat import Heartbeat
-from rasterloom.access.publish import publish
 from rasterloom.access.values import Failure
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.heartbeat import Heartbeat
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.main import main
 from rasterloom.errors import SpecError
 from rasterloom.specs.effort import Effort

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rasterloom.access.looks import note_look
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.looks import note_look
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.main import main
 from rasterloom.demo.home import NAME
 from rasterloom.specs.sections import FreshnessSpec

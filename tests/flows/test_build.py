@@ -38,7 +38,7 @@ def archive() -> Iterator[Archive]:
 
 @pytest.fixture
 def large() -> Iterator[Archive]:
-    """Enough for several header batches, whatever the smallest one is (`rasterloom.access.staging`)."""
+    """Enough for several header batches, whatever the smallest one is (`rasterloom.access.cache.staging`)."""
     with opened(1000) as made:
         yield made
 

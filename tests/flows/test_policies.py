@@ -16,11 +16,11 @@ from prefect import flow, task
 from prefect.results import get_default_result_storage
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from rasterloom.access.job import Job
-from rasterloom.access.records import assemble
-from rasterloom.access.staging import write_batch, write_search
+from rasterloom.access.building.job import Job
+from rasterloom.access.cache.records import assemble
+from rasterloom.access.cache.staging import write_batch, write_search
 from rasterloom.access.values import BatchRef, Failure, ItemsRef, SearchRef, Traffic
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import AccessDenied, SpecError, Unavailable, Unreadable
 from rasterloom.specs.effort import AuthRef, Effort
 from rasterloom.specs.loader import spec_from

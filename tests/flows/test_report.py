@@ -16,10 +16,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.runtime import flow_run
 
-from rasterloom.access.commits import latest
-from rasterloom.access.looks import freshness_of, read_look
-from rasterloom.access.verify import verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest
+from rasterloom.access.versions.looks import freshness_of, read_look
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Refused
 from rasterloom.flows.progress import Progress, also, listening, share, tell
 from rasterloom.flows.run import run

@@ -9,7 +9,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from rasterloom.access.hosts import PROCESS_GATES, host_of
+from rasterloom.access.network.hosts import PROCESS_GATES, host_of
 from rasterloom.flows.setup import ZOMBIES, set_up
 from rasterloom.tasks.limits import global_limits, host_slots, limit_name
 

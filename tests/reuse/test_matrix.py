@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rasterloom.access.forecast import forecast
-from rasterloom.access.opening import failures_of
+from rasterloom.access.versions.opening import failures_of
 from tests.reuse.upstream import Upstream, assert_same, build, instant, job_of, planned, upstream
 from tests.servers import Status
 

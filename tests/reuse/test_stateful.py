@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from rasterloom.access.commits import collection_ref, latest
 from rasterloom.access.forecast import forecast
-from rasterloom.access.snapshots import rollback
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import collection_ref, latest
+from rasterloom.access.versions.snapshots import rollback
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Refused
 from rasterloom.specs.model import CollectionSpec
 from tests.reuse.upstream import Killed, assert_same, build, instant, job_of, planned, table_of, upstream

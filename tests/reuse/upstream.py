@@ -16,12 +16,12 @@ import pyarrow as pa
 from shapely.geometry import box, mapping
 
 from rasterloom.access.build import index_batch, publish, search_shard
-from rasterloom.access.decide import Decision, decide
-from rasterloom.access.derive import derive
-from rasterloom.access.job import Job
-from rasterloom.access.opening import open_collection
+from rasterloom.access.building.decide import Decision, decide
+from rasterloom.access.building.derive import derive
+from rasterloom.access.building.job import Job
 from rasterloom.access.values import CollectionRef
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.opening import open_collection
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.demo.cog import Grid, cog_bytes
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec

@@ -12,9 +12,9 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rasterloom.access import filters as applied
-from rasterloom.access.footprints import area_of, meets
-from rasterloom.access.queries import matches
+from rasterloom.access.items import filters as applied
+from rasterloom.access.items.footprints import area_of, meets
+from rasterloom.access.items.queries import matches
 from rasterloom.specs.compare import Relation, relation
 from rasterloom.specs.cql2 import Filter, to_json
 from rasterloom.specs.filters import canonical_filter

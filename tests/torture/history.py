@@ -15,14 +15,15 @@ from datetime import timedelta
 from functools import cache, lru_cache
 from itertools import count
 
-from rasterloom.access import commits, gc, publish
-from rasterloom.access.clock import Clock
-from rasterloom.access.commits import Commit, Counts, DataFile, latest, read_commit, version_key
-from rasterloom.access.files import Workspace
-from rasterloom.access.heartbeat import Heartbeat, heartbeat_key
-from rasterloom.access.publish import Staged
-from rasterloom.access.snapshots import rollback, window
+from rasterloom.access.building import publish
+from rasterloom.access.building.publish import Staged
 from rasterloom.access.values import Traffic
+from rasterloom.access.versions import commits, gc
+from rasterloom.access.versions.commits import Commit, Counts, DataFile, latest, read_commit, version_key
+from rasterloom.access.versions.heartbeat import Heartbeat, heartbeat_key
+from rasterloom.access.versions.snapshots import rollback, window
+from rasterloom.access.workspace.clock import Clock
+from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import RasterloomError, Unavailable
 from tests.torture.simulation import Chaos, Disk, Killed, Scheduler, SimulatedWorkspace, clock_of
 

@@ -20,9 +20,9 @@ from typing import BinaryIO, NoReturn
 import greenlet
 from pyarrow import fs
 
-from rasterloom.access.clock import Clock
-from rasterloom.access.files import Entry, Occupied, Workspace
-from rasterloom.access.files import checked as really_checked
+from rasterloom.access.workspace.clock import Clock
+from rasterloom.access.workspace.files import Entry, Occupied, Workspace
+from rasterloom.access.workspace.files import checked as really_checked
 from rasterloom.errors import Unavailable
 
 checked = cache(really_checked)

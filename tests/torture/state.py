@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 
-from rasterloom.access.commits import Commit, latest, version_key
-from rasterloom.access.files import Workspace
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import Commit, latest, version_key
+from rasterloom.access.workspace.files import Workspace
+from rasterloom.access.workspace.place import open_workspace
 from tests.torture.rows import NAME, generation_of
 
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import pyarrow.dataset as ds
 
-from rasterloom.access.commits import latest
-from rasterloom.access.verify import verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.place import open_workspace
 from tests.torture.machine import Machine, Order, Report
 from tests.torture.rows import NAME, generation_of
 from tests.torture.state import NOTHING, State, state_of

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from rasterloom.access.commits import latest, read_commit
-from rasterloom.access.snapshots import window
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest, read_commit
+from rasterloom.access.versions.snapshots import window
+from rasterloom.access.workspace.place import open_workspace
 from tests.torture.machine import Machine, Order, Report
 from tests.torture.rows import NAME
 from tests.torture.scale import ROUNDS, SECONDS

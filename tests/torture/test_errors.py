@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rasterloom.access.collection import load
-from rasterloom.access.commits import commit_key
+from rasterloom.access.versions.commits import commit_key
 from rasterloom.errors import RasterloomError
 from tests.torture.interpose import CHANGING, LOOKING
 from tests.torture.machine import Machine, Order, Report

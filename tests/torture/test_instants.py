@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
-from rasterloom.access.commits import latest, read_commit
-from rasterloom.access.verify import verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest, read_commit
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.place import open_workspace
 from tests.torture.machine import Machine, Order, Report
 from tests.torture.rows import NAME, generation_of
 from tests.torture.scale import INSTANTS, SECONDS

@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from rasterloom.access.collection import Collection, load
-from rasterloom.access.commits import latest, read_commit
-from rasterloom.access.opening import delete_collection
-from rasterloom.access.snapshots import snapshots
-from rasterloom.access.verify import verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest, read_commit
+from rasterloom.access.versions.opening import delete_collection
+from rasterloom.access.versions.snapshots import snapshots
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Unavailable
 from tests.torture.machine import ROOT, Machine, Order
 from tests.torture.objects import Proxy, Weather, object_store

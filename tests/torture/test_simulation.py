@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rasterloom.access import gc, publish
-from rasterloom.access.clock import SYSTEM, Clock
-from rasterloom.access.commits import COMMITS, Commit, Overtaken, commit_key, encoded, latest
-from rasterloom.access.files import Occupied, Workspace
+from rasterloom.access.building import publish
+from rasterloom.access.versions import gc
+from rasterloom.access.versions.commits import COMMITS, Commit, Overtaken, commit_key, encoded, latest
+from rasterloom.access.workspace.clock import SYSTEM, Clock
+from rasterloom.access.workspace.files import Occupied, Workspace
 from tests.torture.history import simulate
 from tests.torture.scale import SEEDS
 from tests.torture.simulation import SimulatedWorkspace

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 from rasterloom.access.build import Job, decide, index_batch, publish, search_shard
-from rasterloom.access.clock import SYSTEM
 from rasterloom.access.collection import load
-from rasterloom.access.gc import collect
-from rasterloom.access.opening import delete_collection
-from rasterloom.access.snapshots import rollback
-from rasterloom.access.verify import verify
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.gc import collect
+from rasterloom.access.versions.opening import delete_collection
+from rasterloom.access.versions.snapshots import rollback
+from rasterloom.access.versions.verify import verify
+from rasterloom.access.workspace.clock import SYSTEM
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.specs.loader import spec_from
 from rasterloom.specs.plan import make_plan
 from rasterloom.specs.resolve import effort

@@ -1,0 +1,1 @@
+"""What a workspace remembers beside its collections: staged batches, scenes, headers."""

@@ -1,0 +1,324 @@
+"""HTTP for files of hosts that nobody here vouches for: every hop is checked, and the address that was checked is the one connected to.
+
+obstore follows up to ten redirects to any host and cannot be told not to (docs/decisions/016). This client takes over where that
+matters: ranged GETs over pooled connections, no redirect without a check, credentials for the first origin alone, a deadline for the
+whole answer, and never more bytes than were asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, requote_uri
+
+from rasterloom.access.network.hosts import Addresses, Policy, retry_after_seconds
+from rasterloom.access.network.http1 import Connection, Reply
+from rasterloom.errors import Unreadable
+
+CONNECT_TIMEOUT = 10.0
+MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_DRAINED = 1 << 16
+"""Bytes of an answer that nobody wants, read to keep its connection."""
+_LARGE = 1 << 16
+"""Bytes of a body that are worth a place of their own."""
+_IDLE = 256
+"""Connections that wait for the next request, per origin."""
+_STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What the end of a connection looks like that the server closed while it waited."""
+_PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::\d+)?(?=/(?:\w[\w.+=,-]*/)*\w[\w.+=,-]*\Z)", re.ASCII)
+"""Origin of a URL in which nothing needs quoting."""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+Headers = tuple[tuple[str, str], ...]
+Dial = Callable[[SplitResult], socket.socket]
+"""Opens a connection to the host of a URL, or to the proxy in front of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    data: bytes | memoryview
+    """The latter where there are many."""
+    size: int
+    """Bytes of the whole object."""
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Origin:
+    """One host and port, with the connections to it that wait for the next request."""
+
+    parts: SplitResult
+    """Of the first URL that was asked for there."""
+    lines: str
+    """What follows the target in each request."""
+    idle: list[Connection] = field(default_factory=list[Connection])
+
+
+class _Place(NamedTuple):
+    """Where one request goes."""
+
+    origin: _Origin
+    target: str
+    """Path and query, quoted."""
+
+
+class StatusError(HTTPException):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, retry_after: float | None) -> None:
+        super().__init__(f"the server answered with status {status}")
+        self.status_code = status
+        self.retry_after = retry_after
+        """Seconds that the host asks to be left alone."""
+
+
+class RangesIgnored(HTTPException):
+    """The answer does not fit the range that was asked for."""
+
+
+class WrongRange(RangesIgnored):
+    """It is a range, but not the one that was asked for: the server can do ranges, or says so."""
+
+
+class Wire:
+    """The client of one source. Thread-safe."""
+
+    def __init__(self, policy: Policy, *, timeout: float, dial: Dial | None = None) -> None:
+        self._policy = policy
+        self._timeout = timeout
+        self._proxies = getproxies() if dial is None else {}
+        self._dial = dial or self._dialled
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._origins: dict[str, _Origin] = {}
+
+    def range(self, href: str, start: int, end: int, *, headers: Headers = ()) -> Part:
+        """Bytes `start <= byte < min(end, size)`.
+
+        Raises `StatusError`, `RangesIgnored`, `Unreadable` (`forbidden-host`, `redirect-loop`), and OSError, SSLError or HTTPException of
+        a connection that fails.
+        """
+        with self._answer(href, f"Range: bytes={start}-{end - 1}\r\n", headers) as answer:
+            return answer.part(start, end)
+
+    def whole(self, href: str, largest: int, *, headers: Headers = ()) -> Part | None:
+        """The file without a range; None where it is larger, or does not say how large. Raises as `range`."""
+        with self._answer(href, "", headers) as answer:
+            return answer.whole(largest)
+
+    def _answer(self, href: str, wanted: str, secrets: Headers) -> _Answer:
+        """The answer at the end of the redirects, whose body is still to be read. `wanted`: the lines that go to every host."""
+        deadline = time.monotonic() + self._timeout
+        url, place = href, self._place(href)
+        lines = wanted + "".join([_line(name, value) for name, value in secrets])
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = self._ask(place, lines, deadline)
+            if answer.status not in _REDIRECTS:
+                return answer
+            url, before = urljoin(url, answer.header("Location") or ""), place.origin
+            answer.close()
+            place = self._place(url)
+            lines = lines if place.origin == before else wanted
+        raise Unreadable("the href is redirected without end", reason="redirect-loop", remedy="correct the href in the catalog")
+
+    def _place(self, url: str) -> _Place:
+        """Raises `Unreadable` (`forbidden-host`, `bad-href`)."""
+        plain = _PLAIN.match(url)
+        known = self._origins.get(plain[0]) if plain else None
+        if plain and known:
+            return _Place(known, url[plain.end() :])
+        parts = _checked(url, self._policy)
+        netloc = _ascii(parts.netloc.rpartition("@")[2].lower())
+        lines = f" HTTP/1.1\r\nHost: {netloc}\r\nUser-Agent: rasterloom\r\nAccept-Encoding: identity\r\n"
+        origin = self._origins.setdefault(f"{parts.scheme}://{netloc}", _Origin(parts, lines))
+        return _Place(origin, requote_uri(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"))
+
+    def _ask(self, place: _Place, lines: str, deadline: float) -> _Answer:
+        origin = place.origin
+        request = f"GET {place.target}{origin.lines}{lines}\r\n".encode("latin-1")
+        try:
+            return self._sent(origin.idle.pop(), origin, request, deadline)
+        except (IndexError, *_STALE):
+            # none was there, or the server had closed it: a new one tells the truth
+            return self._sent(Connection(self._connected(origin.parts)), origin, request, deadline)
+
+    @staticmethod
+    def _sent(connection: Connection, origin: _Origin, request: bytes, deadline: float) -> _Answer:
+        try:
+            return _Answer(connection, connection.ask(request, deadline), origin.idle)
+        except (OSError, HTTPException):
+            connection.close()
+            raise
+
+    def _connected(self, parts: SplitResult) -> socket.socket:
+        """A new connection, encrypted where the URL says so."""
+        plain = self._dial(parts)
+        if parts.scheme != "https":
+            return plain
+        try:
+            return self._tls().wrap_socket(plain, server_hostname=parts.hostname)
+        except BaseException:
+            plain.close()
+            raise
+
+    def _tls(self) -> ssl.SSLContext:
+        """Made once: reading the certificates takes milliseconds."""
+        with self._lock:
+            if self._context is None:
+                context = ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
+                context.load_default_certs()
+                self._context = context
+            return self._context
+
+    def _dialled(self, parts: SplitResult) -> socket.socket:
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        if proxy and not proxy_bypass(host):
+            return _through(urlsplit(proxy if "://" in proxy else f"http://{proxy}"), host, port)
+        return connected(self._policy.addresses(host, port))
+
+
+class _Answer:
+    """An answer whose connection goes back to the others when its body was read to the end, and is closed otherwise."""
+
+    __slots__ = ("_connection", "_idle", "_reply", "status")
+
+    def __init__(self, connection: Connection, reply: Reply, idle: list[Connection]) -> None:
+        self._connection, self._reply, self._idle = connection, reply, idle
+        self.status = reply.status
+
+    def __enter__(self) -> _Answer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, StatusError):
+            self._connection.close()
+        else:
+            self.close()
+
+    def header(self, name: str) -> str | None:
+        return self._reply.header(name)
+
+    def close(self) -> None:
+        try:
+            if (self._reply.length or 0) <= _DRAINED:
+                self._reply.read(_DRAINED)
+        except (OSError, HTTPException):
+            self._connection.close()
+            return
+        if self._reply.reusable and len(self._idle) < _IDLE:
+            self._idle.append(self._connection)
+        else:
+            self._connection.close()
+
+    def part(self, start: int, end: int) -> Part:
+        self._refuse_failure()
+        told = _CONTENT_RANGE.fullmatch((self.header("Content-Range") or "").strip())
+        if self.status != 206 or told is None or self._encoded:
+            raise RangesIgnored(f"asked for bytes {start}..{end}, the server answered with status {self.status} and no such range")
+        first, last, size = map(int, told.groups())
+        expected = min(end, size) - start
+        if (first, last + 1) != (start, min(end, size)) or self._reply.length not in (None, expected):
+            raise WrongRange(f"asked for bytes {start}..{end} of {size}, the server sent {self._reply.length} as {first}..{last + 1}")
+        return Part(self._read(expected), size, self.header("ETag"))
+
+    def whole(self, largest: int) -> Part | None:
+        """The body as it came, an encoding and all. Of one in chunks the end is told, though not the length."""
+        self._refuse_failure()
+        length = self._reply.length
+        if (length is None and not self._reply.chunked) or (length or 0) > largest:
+            return None
+        data = self._reply.read(largest + 1) if length is None else self._read(length)
+        return Part(data, len(data), self.header("ETag")) if len(data) <= largest else None
+
+    @property
+    def _encoded(self) -> bool:
+        return (self.header("Content-Encoding") or "identity").lower() != "identity"
+
+    def _refuse_failure(self) -> None:
+        if self.status not in (200, 206):
+            raise StatusError(self.status, retry_after_seconds(self.header("Retry-After")))
+
+    def _read(self, expected: int) -> bytes | memoryview:
+        """The body, which is to have this length, and not a byte more. Raises `IncompleteRead` where the connection breaks off."""
+        large = expected > _LARGE and self._reply.plain and self._reply.length == expected
+        data = self._reply.read_large() if large else self._reply.read(expected + 1)
+        if len(data) > expected:
+            raise RangesIgnored(f"the server sends more than the {expected} bytes that were asked for")
+        if len(data) < expected:
+            raise IncompleteRead(b"", expected - len(data))
+        return data
+
+
+def connected(addresses: Addresses) -> socket.socket:
+    """A connection to the first of these addresses that takes it. Raises OSError."""
+    refusal: OSError = ConnectionRefusedError("the host has no address")
+    for family, kind, protocol, _, address in addresses:
+        opened = socket.socket(family, kind, protocol)
+        try:
+            opened.settimeout(CONNECT_TIMEOUT)
+            opened.connect(address)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            opened.close()
+            refusal = error
+        else:
+            return opened
+    raise refusal
+
+
+def _through(proxy: SplitResult, host: str, port: int) -> socket.socket:
+    """A tunnel of the machine's proxy. The proxy is the administrator's: it may be anywhere, and decides itself where it connects to."""
+    tunnel = connected(socket.getaddrinfo(proxy.hostname, proxy.port or 80, type=socket.SOCK_STREAM))
+    words = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
+    user = f"Proxy-Authorization: Basic {base64.b64encode(words).decode()}\r\n" if proxy.username else ""
+    try:
+        tunnel.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{user}\r\n".encode("ascii"))
+        answer = HTTPResponse(tunnel, method="CONNECT")
+        answer.begin()
+        if answer.status != 200:
+            raise ConnectionRefusedError(f"the proxy answered with status {answer.status}")
+    except BaseException:
+        tunnel.close()
+        raise
+    return tunnel
+
+
+def _line(name: str, value: str) -> str:
+    if not (name.isascii() and name.isprintable() and value.isprintable()):
+        raise HTTPException(f"the header {name!r} cannot be sent as it is")
+    return f"{name}: {value}\r\n"
+
+
+def _ascii(netloc: str) -> str:
+    """Raises `Unreadable` (`bad-href`)."""
+    try:
+        return netloc if netloc.isascii() else netloc.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise Unreadable(f"its host has no name: {error}", reason="bad-href", remedy="correct the href in the catalog") from None
+
+
+def _checked(url: str, policy: Policy) -> SplitResult:
+    """Raises `Unreadable` (`forbidden-host`, `bad-href`)."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise Unreadable(f"it leads to no URL: {error}", reason="bad-href", remedy="correct the href in the catalog") from None
+    policy.check(parts)
+    if parts.scheme not in ("http", "https"):
+        raise Unreadable(f"it is redirected to {parts.scheme}:", reason="forbidden-host", remedy="correct the href in the catalog")
+    return parts
