@@ -30,7 +30,7 @@ _HOMES = {
     "CollectionSpec": "specs.model:CollectionSpec",
     "compile": "flows.compile:compile",
     "load": "access.collection:load",
-    "load_specs": "access.areas:load_specs",
+    "load_specs": "access.sources.areas:load_specs",
     "plan": "specs.plan:make_plan",
     "run": "flows.run:run",
 }
