@@ -31,6 +31,8 @@ class Stack:
     """The directory of `deployments/server`."""
     env: Mapping[str, str]
     """Of a shell that has read `client.env`."""
+    script: int
+    """Process of `deployments/server`."""
 
     @property
     def api(self) -> str:
@@ -59,12 +61,20 @@ class Stack:
         headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
         return httpx.post(self.api + path, json=body, auth=self.auth, headers=headers, timeout=60)
 
-    def kill_database(self) -> None:
-        """SIGKILL to PostgreSQL's first process; back when another one has taken its place."""
-        file = self.home / "postgres/data/postmaster.pid"
-        killed = file.read_text().split()[0]
-        os.kill(int(killed), signal.SIGKILL)
-        until(lambda: file.exists() and (text := file.read_text().split()) and text[0] != killed)
+    @contextmanager
+    def without_database(self) -> Generator[None]:
+        """SIGKILL to PostgreSQL; for the block, its script does not start it again. Back when the API answers again."""
+        os.kill(self.script, signal.SIGSTOP)
+        try:
+            os.kill(int((self.home / "postgres/data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+            until(lambda: self.status("/work_pools/local") == 500)
+            yield
+        finally:
+            os.kill(self.script, signal.SIGCONT)
+        until(lambda: self.status("/work_pools/local") == 200)
+
+    def status(self, path: str) -> int:
+        return httpx.get(self.api + path, auth=self.auth, timeout=60).status_code
 
     def shell(self, script: str, *, cwd: Path) -> str:
         """What the lines print; they must all succeed."""
@@ -119,7 +129,7 @@ def started(**more: str) -> Generator[Stack]:
     try:
         until(lambda: _is_up(process, log))
         client = dict(line.split("=", 1) for line in (home / "client.env").read_text().splitlines())
-        yield Stack(home, kept | {"PATH": path, "HOME": str(home), "PREFECT_HOME": str(home / "client")} | client)
+        yield Stack(home, kept | {"PATH": path, "HOME": str(home), "PREFECT_HOME": str(home / "client")} | client, process.pid)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
