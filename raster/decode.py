@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -20,7 +19,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from rasterloom.errors import Unreadable
+from rasterloom.raster.deflate import DEFLATE, Inflate, inflater
 from rasterloom.raster.header import Header, Level
+from rasterloom.raster.recycled import Recycled
 from rasterloom.raster.tiles import Tile, Window
 
 Pixels = NDArray[Any]
@@ -39,10 +40,6 @@ Unpack = Callable[[bytes | memoryview], Pixels]
 """Bytes -> array of shape (rows, columns, samples)."""
 
 _JPEG = (6, 7, 34892)
-_DEFLATE = (8, 32946)
-_FEW, _STEPS = 0.4, 16
-"""Up to this share of the rows of a deflated tile zlib is asked for them alone: it takes twice as long per row as libdeflate, which can
-only do the whole tile, and whose check of the whole is left out then. In steps of a 16th of the tile, so that there are few decoders."""
 _FLOAT_PREDICTOR = 3
 _IMAGE_CODECS = frozenset({6, 7, 22610, 33003, 33004, 33005, 33007, 34712, 34887, 34892, 34933, 34934, 48124, 50001, 50002, 52546})
 """Compressions that hold whole images: predictors do not apply to them."""
@@ -72,15 +69,20 @@ class _Signature:
 
 def numpy_dtype(header: Header) -> np.dtype[Any]:
     """The numpy type of decoded samples; GDAL's complex integers come as `complex64` or `complex128`."""
-    names = {"complex_int16": "complex64", "complex_int32": "complex128"}
-    return np.dtype(names.get(header.dtype, header.dtype))
+    return _dtype_of(header.dtype)
 
 
-def decoder(header: Header, level: Level) -> Decode:
+@lru_cache(maxsize=64)
+def _dtype_of(name: str) -> np.dtype[Any]:
+    return np.dtype({"complex_int16": "complex64", "complex_int32": "complex128"}.get(name, name))
+
+
+def decoder(header: Header, level: Level, memory: Recycled | None = None) -> Decode:
     """The decoder of the tiles of `level`. It raises `Unreadable` (`tile`) for bytes that are no such tile.
 
-    A tile without bytes is sparse: it is filled with `fill_value`.
+    A tile without bytes is sparse: it is filled with `fill_value`. Pixels are put into `memory` where that can be.
     """
+    memory = memory or Recycled(0)
     samples = 1 if header.planar_configuration == 2 else header.samples_per_pixel
     fill, dtype = fill_value(header), numpy_dtype(header)
     signatures: dict[tuple[int, int], _Signature] = {}
@@ -92,7 +94,7 @@ def decoder(header: Header, level: Level) -> Decode:
         if len(data) != tile.byte_count:
             raise Unreadable(f"tile {tile.row}, {tile.col} has {len(data)} bytes, not {tile.byte_count}", reason="tile")
         signature = signatures.get(size) or signatures.setdefault(size, _signature(header, level, tile.window))
-        pixels = _decoded(signature, data, rows or height, f"tile {tile.row}, {tile.col}")
+        pixels = _decoded(signature, data, rows or height, memory, f"tile {tile.row}, {tile.col}")
         return pixels[:height, :width].astype(dtype, copy=False)
 
     return decode
@@ -128,15 +130,17 @@ def _signature(header: Header, level: Level, window: Window) -> _Signature:
     )
 
 
-def _decoded(signature: _Signature, data: bytes | memoryview, rows: int, what: str) -> Pixels:
+def _decoded(signature: _Signature, data: bytes | memoryview, rows: int, memory: Recycled, what: str) -> Pixels:
+    if signature.compression in DEFLATE:
+        inflate = _inflate_of(signature)
+        inflated = inflate(data, rows, memory) if inflate else None
+        if inflated is not None:
+            return inflated
     if signature.compression in _JPEG:
         _check_jpeg_size(data, signature, what)
     try:
-        few = _few_rows(signature, rows)
-        if few:
-            signature, data = few, _inflated(few, data)
         pixels = _decode_of(signature)(data)
-    except (ValueError, RuntimeError, TypeError, IndexError, struct.error, zlib.error) as error:
+    except (ValueError, RuntimeError, TypeError, IndexError, struct.error) as error:
         # imagecodecs' own errors are RuntimeErrors, tifffile's are ValueErrors.
         raise Unreadable(f"{what} cannot be decoded (compression {signature.compression}): {error}", reason="tile") from error
     if pixels.shape[0] < signature.rows or pixels.shape[1] < signature.cols or pixels.shape[2] != signature.samples:
@@ -144,21 +148,17 @@ def _decoded(signature: _Signature, data: bytes | memoryview, rows: int, what: s
     return pixels
 
 
-def _few_rows(signature: _Signature, rows: int) -> _Signature | None:
-    """A tile of the first rows alone, with nothing left of its compression but the predictor; None where that is no gain."""
-    if signature.compression not in _DEFLATE or rows > _FEW * signature.height:
-        return None
-    step = -(-signature.height // _STEPS)
-    rows = min(-(-rows // step) * step, signature.height)
-    return replace(signature, height=rows, rows=min(rows, signature.rows), compression=1)
-
-
-def _inflated(signature: _Signature, data: bytes | memoryview) -> bytes:
-    count = (signature.width * signature.samples * signature.bits + 7) // 8 * signature.height
-    found = zlib.decompressobj().decompress(data, count)
-    if len(found) < count:
-        raise ValueError(f"{len(found)} bytes were inflated, not {count}")
-    return found
+@lru_cache(maxsize=1024)
+def _inflate_of(signature: _Signature) -> Inflate | None:
+    return inflater(
+        width=signature.width,
+        height=signature.height,
+        samples=signature.samples,
+        bits=signature.bits,
+        sample_format=signature.sample_format,
+        predictor=signature.predictor,
+        byte_order=signature.byte_order,
+    )
 
 
 @lru_cache(maxsize=1024)

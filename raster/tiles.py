@@ -38,6 +38,15 @@ class Window:
         right, bottom = min(self.col + self.width, other.col + other.width), min(self.row + self.height, other.row + other.height)
         return Window(col=col, row=row, width=max(right - col, 0), height=max(bottom - row, 0))
 
+    def inside(self, other: Window) -> bool:
+        """Whether `other` has all of it."""
+        return (
+            self.col >= other.col
+            and self.row >= other.row
+            and self.col + self.width <= other.col + other.width
+            and self.row + self.height <= other.row + other.height
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
@@ -148,13 +157,14 @@ def level_tiles(level: Level, tables: tuple[NDArray[np.int64], NDArray[np.int64]
     if window.empty:
         return []
     offsets, counts = tables
-    wide, high = level.tile_width, level.tile_height
+    wide, high, across = level.tile_width, level.tile_height, level.tiles_across
+    cols = range(window.col // wide, -(-(window.col + window.width) // wide))
     found: list[Tile] = []
     for row in range(window.row // high, -(-(window.row + window.height) // high)):
-        for col in range(window.col // wide, -(-(window.col + window.width) // wide)):
-            at = row * level.tiles_across + col
-            part = Window(col=col * wide, row=row * high, width=wide, height=high).clipped(whole(level))
-            found.append(Tile(row=row, col=col, offset=int(offsets[at]), byte_count=int(counts[at]), window=part))
+        line, height = slice(row * across + cols.start, row * across + cols.stop), min(high, level.height - row * high)
+        for col, offset, count in zip(cols, offsets[line].tolist(), counts[line].tolist(), strict=True):
+            part = Window(col=col * wide, row=row * high, width=min(wide, level.width - col * wide), height=height)
+            found.append(Tile(row=row, col=col, offset=offset, byte_count=count, window=part))
     return found
 
 

@@ -11,8 +11,9 @@ import socket
 import time
 from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 
-import numpy as np
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from rasterloom.raster.recycled import Recycled
 
 MOST_HEAD = 1 << 16
 """Bytes of everything before the body."""
@@ -176,13 +177,13 @@ class Reply:
         """Whether the body comes as it is, and as long as the head says: then nothing of it needs a parser."""
         return self.length is not None and b"transfer-encoding" not in self._fields
 
-    def read_large(self) -> memoryview:
+    def read_large(self, memory: Recycled) -> memoryview:
         """All of a `plain` body, of which nothing was read; fewer bytes than its length where the connection ends.
 
-        Received where they stay: in pieces they would be copied twice, with the interpreter's lock held.
+        Received where they stay, in `memory`: in pieces they would be copied twice, with the interpreter's lock held.
         """
         count, have = self.length or 0, 0
-        place = np.empty(count, np.uint8).data
+        place = memory.empty(count).data
         for piece in self._held:
             place[have : have + len(piece)] = piece
             have += len(piece)

@@ -26,6 +26,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, requote_uri
 from rasterloom.access.network.hosts import Addresses, Policy, retry_after_seconds
 from rasterloom.access.network.http1 import Connection, Reply
 from rasterloom.errors import Unreadable
+from rasterloom.raster.recycled import Recycled
 
 CONNECT_TIMEOUT = 10.0
 MOST_REDIRECTS = 5
@@ -64,6 +65,8 @@ class _Origin:
     """Of the first URL that was asked for there."""
     lines: str
     """What follows the target in each request."""
+    bodies: Recycled
+    """Memory of large answers."""
     idle: list[Connection] = field(default_factory=list[Connection])
 
 
@@ -104,6 +107,7 @@ class Wire:
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
         self._origins: dict[str, _Origin] = {}
+        self._bodies = Recycled()
 
     def range(self, href: str, start: int, end: int, *, headers: Headers = ()) -> Part:
         """Bytes `start <= byte < min(end, size)`.
@@ -143,7 +147,7 @@ class Wire:
         parts = _checked(url, self._policy)
         netloc = _ascii(parts.netloc.rpartition("@")[2].lower())
         lines = f" HTTP/1.1\r\nHost: {netloc}\r\nUser-Agent: rasterloom\r\nAccept-Encoding: identity\r\n"
-        origin = self._origins.setdefault(f"{parts.scheme}://{netloc}", _Origin(parts, lines))
+        origin = self._origins.setdefault(f"{parts.scheme}://{netloc}", _Origin(parts, lines, self._bodies))
         return _Place(origin, requote_uri(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"))
 
     def _ask(self, place: _Place, lines: str, deadline: float) -> _Answer:
@@ -158,7 +162,7 @@ class Wire:
     @staticmethod
     def _sent(connection: Connection, origin: _Origin, request: bytes, deadline: float) -> _Answer:
         try:
-            return _Answer(connection, connection.ask(request, deadline), origin.idle)
+            return _Answer(connection, connection.ask(request, deadline), origin)
         except (OSError, HTTPException):
             connection.close()
             raise
@@ -194,10 +198,10 @@ class Wire:
 class _Answer:
     """An answer whose connection goes back to the others when its body was read to the end, and is closed otherwise."""
 
-    __slots__ = ("_connection", "_idle", "_reply", "status")
+    __slots__ = ("_connection", "_origin", "_reply", "status")
 
-    def __init__(self, connection: Connection, reply: Reply, idle: list[Connection]) -> None:
-        self._connection, self._reply, self._idle = connection, reply, idle
+    def __init__(self, connection: Connection, reply: Reply, origin: _Origin) -> None:
+        self._connection, self._reply, self._origin = connection, reply, origin
         self.status = reply.status
 
     def __enter__(self) -> _Answer:
@@ -219,8 +223,8 @@ class _Answer:
         except (OSError, HTTPException):
             self._connection.close()
             return
-        if self._reply.reusable and len(self._idle) < _IDLE:
-            self._idle.append(self._connection)
+        if self._reply.reusable and len(self._origin.idle) < _IDLE:
+            self._origin.idle.append(self._connection)
         else:
             self._connection.close()
 
@@ -255,7 +259,7 @@ class _Answer:
     def _read(self, expected: int) -> bytes | memoryview:
         """The body, which is to have this length, and not a byte more. Raises `IncompleteRead` where the connection breaks off."""
         large = expected > _LARGE and self._reply.plain and self._reply.length == expected
-        data = self._reply.read_large() if large else self._reply.read(expected + 1)
+        data = self._reply.read_large(self._origin.bodies) if large else self._reply.read(expected + 1)
         if len(data) > expected:
             raise RangesIgnored(f"the server sends more than the {expected} bytes that were asked for")
         if len(data) < expected:

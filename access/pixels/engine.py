@@ -8,10 +8,11 @@ from contextlib import closing
 from rasterloom.access.archive.stores import Stores
 from rasterloom.access.pixels.fetch import HeaderCache
 from rasterloom.access.pixels.meter import Meter
-from rasterloom.access.pixels.reading import Limits, Reading
+from rasterloom.access.pixels.reading import Kept, Limits, Reading
 from rasterloom.access.pixels.tilecache import TileCache
 from rasterloom.access.pixels.values import Answer, Pixels, WindowRead
 from rasterloom.access.values import Traffic
+from rasterloom.raster.recycled import Recycled
 from rasterloom.specs.effort import Effort
 
 __all__ = ["Answer", "Engine", "Limits"]
@@ -29,8 +30,7 @@ class Engine:
         self._stores = stores
         self._effort = effort
         self._limits = limits or Limits()
-        self._tiles = TileCache(self._limits.cached)
-        self._headers = HeaderCache()
+        self._kept = Kept(TileCache(self._limits.cached), HeaderCache(), Recycled())
         self._meter = Meter()
 
     @property
@@ -38,18 +38,23 @@ class Engine:
         """What was asked of the network so far."""
         return self._meter.traffic
 
+    @property
+    def decoded(self) -> int:
+        """Tiles that were decoded so far."""
+        return self._meter.tiles
+
     def read(self, reads: Iterable[WindowRead]) -> Generator[Answer]:
         """An answer for each read, in the order in which they are done.
 
         `reads` is consumed as room is made, in the thread that asks for the answers: a slow reader of answers holds the requests back.
         Closing the generator ends what is under way.
         """
-        reading = Reading(self._stores, self._effort, self._limits, self._tiles, self._headers, self._meter)
+        reading = Reading(self._stores, self._effort, self._limits, self._kept, self._meter)
         return reading.answers(reads)
 
     def read_all(self, reads: Iterable[WindowRead]) -> list[Pixels]:
         """In the order of `reads`. Raises the first error that there is, and reads no further."""
-        reading = Reading(self._stores, self._effort, self._limits, self._tiles, self._headers, self._meter)
+        reading = Reading(self._stores, self._effort, self._limits, self._kept, self._meter)
         found: dict[int, Pixels] = {}
         with closing(reading.answers(reads)) as answers:
             for answer in answers:

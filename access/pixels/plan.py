@@ -16,6 +16,7 @@ from rasterloom.errors import RasterloomError, Unreadable
 from rasterloom.raster.decode import Decode, decoder, numpy_dtype
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.overviews import level_of, mask_of
+from rasterloom.raster.recycled import Recycled
 from rasterloom.raster.tiles import Tile, Window, level_tiles, tiles_of, whole
 from rasterloom.raster.validity import alpha_of, is_exact, mask_header
 
@@ -86,7 +87,7 @@ class Block:
     def include(self, window: Window) -> None:
         own = self.tile.window
         self.rows = max(self.rows, min(window.row + window.height, own.row + own.height) - own.row)
-        self.covered = self.covered and own.clipped(window) == own
+        self.covered = self.covered and own.inside(window)
 
 
 class Slot:
@@ -159,16 +160,20 @@ def check(read: WindowRead) -> None:
     read.file.header.band_tiles(read.file.band_index, read.file.header.full)
 
 
-def plan(slots: Sequence[Slot]) -> list[Block]:
-    """The tiles of slots that read the same level of the same file. The slots were checked, and have the header that they need."""
-    planner = _Planner()
+def plan(slots: Sequence[Slot], memory: Recycled) -> list[Block]:
+    """The tiles of slots that read the same level of the same file. The slots were checked, and have the header that they need.
+
+    Tiles are decoded into `memory`.
+    """
+    planner = _Planner(memory)
     for slot in slots:
         planner.add(slot)
     return list(planner.blocks.values())
 
 
 class _Planner:
-    def __init__(self) -> None:
+    def __init__(self, memory: Recycled) -> None:
+        self._memory = memory
         self.blocks: dict[Hashable, Block] = {}
         self._windows: dict[tuple[Kind, Window], list[Block]] = {}
         """What was planned before: bands of one file ask for the same windows."""
@@ -202,7 +207,7 @@ class _Planner:
         if found is None:
             samples = 1 if planar else header.samples_per_pixel
             raw = level.tile_width * level.tile_height * samples * numpy_dtype(header).itemsize
-            made = self._made(kind, tiles_of(header, band, level, window), decoder(header, level), (samples, raw))
+            made = self._made(kind, tiles_of(header, band, level, window), decoder(header, level, self._memory), (samples, raw))
             found = self._windows[kind, window] = [self._shared(block, window) for block in made]
         return found
 
@@ -211,7 +216,7 @@ class _Planner:
         found = self._windows.get((kind, window))
         if found is None:
             tiles = level_tiles(mask, (mask.tile_offsets, mask.tile_byte_counts), window)
-            made = self._made(kind, tiles, decoder(mask_header(header), mask), (1, mask.tile_width * mask.tile_height))
+            made = self._made(kind, tiles, decoder(mask_header(header), mask, self._memory), (1, mask.tile_width * mask.tile_height))
             found = self._windows[kind, window] = [self._shared(block, window) for block in made]
         return found
 

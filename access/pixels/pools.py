@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rasterloom.access.pixels.fetch import Files
+from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.plan import Block, Slot, portions
 from rasterloom.access.pixels.tilecache import TileCache
 from rasterloom.access.pixels.values import Answer
@@ -89,10 +90,11 @@ class _Range:
 class Pools:
     """What threads do for one call."""
 
-    def __init__(self, files: Files, tiles: TileCache, *, width: int) -> None:
+    def __init__(self, files: Files, tiles: TileCache, meter: Meter, *, width: int) -> None:
         self.events: SimpleQueue[Event] = SimpleQueue()
         self._files = files
         self._tiles = tiles
+        self._meter = meter
         self._io = ThreadPoolExecutor(width, thread_name_prefix="pixels-io")
         self._cores = ThreadPoolExecutor(_cores(), thread_name_prefix="pixels-decode")
 
@@ -156,6 +158,7 @@ class Pools:
             except RasterloomError as error:
                 self._fail(group, block, error)
                 continue
+            self._meter.decoded(1)
             if group.again and block.wanted_again:
                 self._tiles.put((group.key, block.place), pixels)
             self._hand_out(group, block, pixels)

@@ -19,6 +19,7 @@ from rasterloom.access.pixels.pools import Crash, Done, Event, Freed, Group, Poo
 from rasterloom.access.pixels.tilecache import CACHED, TileCache
 from rasterloom.access.pixels.values import Answer, WindowRead
 from rasterloom.errors import RasterloomError, Unavailable
+from rasterloom.raster.recycled import Recycled
 from rasterloom.raster.tiles import Span, spans_of
 from rasterloom.specs.effort import Effort
 
@@ -42,15 +43,25 @@ class Limits:
     """Decoded tiles that may be wanted again."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """What one call leaves to the next ones of its engine."""
+
+    tiles: TileCache
+    headers: HeaderCache
+    memory: Recycled
+    """Of decoded tiles."""
+
+
 class Reading:
     """See above. Used once, by one thread."""
 
-    def __init__(self, stores: Stores, effort: Effort, limits: Limits, tiles: TileCache, headers: HeaderCache, meter: Meter) -> None:
+    def __init__(self, stores: Stores, effort: Effort, limits: Limits, kept: Kept, meter: Meter) -> None:
         self._limits = limits
-        self._tiles = tiles
+        self._tiles, self._memory = kept.tiles, kept.memory
         self._stop = threading.Event()
-        files = Files(stores, effort, headers, meter, self._sleep)
-        self._pools = Pools(files, tiles, width=max(1, min(effort.max_concurrent, WIDEST)))
+        files = Files(stores, effort, kept.headers, meter, self._sleep)
+        self._pools = Pools(files, kept.tiles, meter, width=max(1, min(effort.max_concurrent, WIDEST)))
         self._waiting: OrderedDict[Hashable, deque[tuple[int, WindowRead]]] = OrderedDict()
         self._looked_at = 0
         self._exhausted = False
@@ -135,7 +146,7 @@ class Reading:
     def _plan(self, group: Group) -> None:
         here: list[Block] = []
         missing: list[Block] = []
-        for block in plan(group.slots):
+        for block in plan(group.slots, self._memory):
             block.pixels = self._tiles.get((group.key, block.place), block.rows)
             (missing if block.byte_count and block.pixels is None else here).append(block)
         self._pools.place(group, here)

@@ -21,7 +21,6 @@ from rasterloom.access.pixels.engine import Engine, Limits
 from rasterloom.access.pixels.reading import FILES_AT_FIRST
 from rasterloom.access.pixels.values import BandFile, WindowRead
 from rasterloom.errors import RasterloomError, Unavailable, Unreadable
-from rasterloom.raster.decode import decoder
 from rasterloom.raster.overviews import level_of
 from rasterloom.raster.tiles import Window, spans_of, tiles_of, whole
 from rasterloom.raster.validity import alpha_of
@@ -79,37 +78,19 @@ def test_requests_are_the_planned_ranges(server: RangeServer, folder: Path) -> N
     assert np.array_equal(got.data, gdal(folder / "cog.tif", 0, window))
 
 
-def test_all_bands_of_a_chunky_file_are_fetched_and_decoded_once(server: RangeServer, folder: Path, decodes: list[tuple[int, int]]) -> None:
+def test_all_bands_of_a_chunky_file_are_fetched_and_decoded_once(server: RangeServer, folder: Path) -> None:
     window = Window(col=100, row=100, width=300, height=200)
     files = [on(server, "chunky.tif", band) for band in range(4)]
-    got = engine().read_all([read_of(file, window) for file in files])
+    reader = engine()
+    got = reader.read_all([read_of(file, window) for file in files])
     tiles = tiles_of(files[0].header, 0, files[0].header.full, window)
-    assert sorted(decodes) == sorted((tile.row, tile.col) for tile in tiles)
+    assert reader.decoded == len(tiles)
     assert len(ranges(server, "chunky.tif")) == len(spans_of(tiles))
     for band, found in enumerate(got):
         assert np.array_equal(found.data, gdal(folder / "chunky.tif", band, window))
 
 
-@pytest.fixture
-def decodes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Row and column of every tile that is decoded from bytes."""
-    seen: list[tuple[int, int]] = []
-
-    def counting(header: Any, level: Any) -> Any:
-        inner = decoder(header, level)
-
-        def decode(tile: Any, data: Any, rows: int | None = None) -> Any:
-            if tile.byte_count:
-                seen.append((tile.row, tile.col))
-            return inner(tile, data, rows)
-
-        return decode
-
-    monkeypatch.setattr(planning, "decoder", counting)
-    return seen
-
-
-def test_the_bands_of_a_file_stay_together_wherever_the_look_ahead_ends(server: RangeServer, decodes: list[tuple[int, int]]) -> None:
+def test_the_bands_of_a_file_stay_together_wherever_the_look_ahead_ends(server: RangeServer) -> None:
     """More files than are looked at before the first request, three bands each."""
     count = FILES_AT_FIRST + 8
     for number in range(count):
@@ -117,16 +98,17 @@ def test_the_bands_of_a_file_stay_together_wherever_the_look_ahead_ends(server: 
     bands = [on(server, "chunky.tif", band) for band in range(3)]
     window = Window(col=10, row=10, width=20, height=20)
     reads = [read_of(replace(file, href=f"{server.url}/{number}.tif"), window) for number in range(count) for file in bands]
-    engine().read_all(iter(reads))
-    assert len(decodes) == len(server.log) == count
+    reader = engine()
+    reader.read_all(iter(reads))
+    assert reader.decoded == len(server.log) == count
 
 
-def test_windows_of_one_tile_share_it_and_a_file_that_is_read_again_keeps_it(server: RangeServer, decodes: list[tuple[int, int]]) -> None:
+def test_windows_of_one_tile_share_it_and_a_file_that_is_read_again_keeps_it(server: RangeServer) -> None:
     file, reader = on(server, "cog.tif"), engine()
     corners = [read_of(file, Window(col=col, row=row, width=9, height=7)) for col in (1, 50, 99) for row in (3, 60, 110)]
     for times in (1, 2, 2, 2):
         reader.read_all(corners)
-        assert decodes == [(0, 0)] * times
+        assert reader.decoded == times
         assert len(ranges(server, "cog.tif")) == times
 
 

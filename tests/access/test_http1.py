@@ -12,6 +12,7 @@ from http.client import HTTPException, RemoteDisconnected
 import pytest
 
 from rasterloom.access.network.http1 import MOST_HEAD, Connection, Reply
+from rasterloom.raster.recycled import Recycled
 
 REQUEST = b"GET /a.tif HTTP/1.1\r\nHost: x\r\n\r\n"
 SOON = 30.0
@@ -146,7 +147,7 @@ def test_a_large_body_is_received_where_it_stays() -> None:
         with served(HEAD + LARGE[:cut], LARGE[cut:], hold=True) as connection:
             reply = asked(connection)
             assert reply.plain
-            assert reply.read_large() == LARGE
+            assert reply.read_large(Recycled()) == LARGE
             assert reply.complete
             assert reply.reusable
 
@@ -154,7 +155,7 @@ def test_a_large_body_is_received_where_it_stays() -> None:
 def test_a_large_body_that_breaks_off() -> None:
     with served(HEAD, LARGE[:-1]) as connection:
         reply = asked(connection)
-        assert len(reply.read_large()) == len(LARGE) - 1
+        assert len(reply.read_large(Recycled())) == len(LARGE) - 1
         assert not reply.complete
         assert not reply.reusable
 
@@ -163,4 +164,4 @@ def test_a_large_body_has_a_deadline() -> None:
     with served(HEAD, LARGE[:100], hold=True) as connection:
         reply = asked(connection, 0.3)
         with pytest.raises(TimeoutError):
-            reply.read_large()
+            reply.read_large(Recycled())

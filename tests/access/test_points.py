@@ -285,6 +285,31 @@ def test_ten_thousand_points_over_a_hundred_scenes_touch_each_tile_once(tmp_path
     assert sum((span[1] or 0) + 1 - span[0] for _, span in asked if span) <= 100 * 256 * 256 * 2
 
 
+@pytest.mark.slow
+def test_ten_thousand_points_over_a_hundred_scenes_decode_each_tile_once(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{number:03d}.tif", size=256, compress="deflate") for number in range(100)]
+    lonlat, reader = spread(10_000), engine()
+    index, every = PointIndex(points_of(lonlat, Named())), np.arange(len(lonlat))
+    hits = list(read_hits(reader, (located(file, every, index) for file in band_files(paths))))
+    touched = sum(len(tiles_touched(path, lonlat)) for path in paths)
+    assert len(hits) == 100
+    assert reader.decoded == touched == 100 * 16
+    assert reader.traffic.requests <= touched
+    for path, hit in zip(paths, hits, strict=True):
+        sample = hit.sample
+        assert dict(zip(sample.points.tolist(), sample.values.tolist(), strict=True)) == oracle(path, lonlat)
+
+
+def tiles_touched(path: Path, lonlat: np.ndarray[Any, Any]) -> set[tuple[int, int]]:
+    """Row and column of every block of the file in which rasterio puts a point."""
+    with rasterio.open(path) as file:
+        x, y = pyproj.Transformer.from_crs("OGC:CRS84", file.crs, always_xy=True).transform(*lonlat.T)
+        rows, cols = (np.array(values) for values in rasterio.transform.rowcol(file.transform, x, y, op=np.floor))
+        inside = (rows >= 0) & (cols >= 0) & (rows < file.height) & (cols < file.width)
+        high, wide = file.block_shapes[0]
+        return set(zip((rows[inside] // high).tolist(), (cols[inside] // wide).tolist(), strict=True))
+
+
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), min_size=1, max_size=60))
 def test_few_boxes_hold_all_points(points: list[tuple[float, float]]) -> None:
     lon, lat = np.array(points).T
