@@ -20,9 +20,10 @@ Inflate = Callable[[bytes | memoryview, int, Recycled], NDArray[Any] | None]
 then the general decoder says what is wrong with the tile, if anything is."""
 
 _FORMATS = {1: "u", 2: "i", 3: "f"}
-_ISAL = "ISAL_OUT_OVERFLOW"
+_HAS_ISAL = bool(getattr(getattr(imagecodecs, "ISAL", None), "available", False))  # not in every build, nor in older ones
+_FULL = "ISAL_OUT_OVERFLOW"
 """The word of ISA-L for an output that is full before the stream has ended. A stream that ends too early is ISAL_END_INPUT."""
-_FEW = 0.75 if imagecodecs.ISAL.available else 0.4
+_FEW = 0.75 if _HAS_ISAL else 0.4
 """Up to this share of its rows a tile is not inflated to its end, and the check of the whole is left out. libdeflate can only do whole
 tiles; ISA-L takes 1.1 to 1.4 times as long per row, zlib twice as long."""
 
@@ -58,11 +59,11 @@ def _whole(data: bytes | memoryview, place: NDArray[np.uint8]) -> NDArray[np.uin
 def _beginning(data: bytes | memoryview, place: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """The first bytes of what `data` is inflated to."""
     out: Any = place
-    if imagecodecs.ISAL.available:
+    if _HAS_ISAL:
         try:
             return place if len(imagecodecs.isal_decode(data, out=out)) == len(place) else None
         except imagecodecs.IsalError as error:
-            return place if _ISAL in str(error) else None
+            return place if _FULL in str(error) else None
     try:
         found = zlib.decompressobj().decompress(data, len(place))
     except zlib.error:
