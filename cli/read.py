@@ -37,14 +37,14 @@ def read(args: Namespace) -> int:
 
 
 def line(done: dict[str, Any]) -> str:
-    """What a read came to, in two lines."""
+    """What a read came to, and the places to look at."""
     output, name = done["read"], f"{done['read']['name']}.{done['read']['read']}"
-    if not output["changed"]:
-        return f"{name}: unchanged, output {output['version']}\n  {output['data']}"
     asked = f"{output['requests']:,} requests, {size_text(output['bytes'])}"
     failed = f", {output['failed']:,} failures" if output["failed"] else ""
-    told = f"{name}: output {output['version']}, {output['made']:,} of {output['units']:,} units made, {asked}{failed}"
-    return f"{told}\n  {output['data']}" + (f"\n  {output['copied_to']}" if output["copied_to"] else "")
+    made = f"output {output['version']}, {output['made']:,} of {output['units']:,} units made, {asked}{failed}"
+    told = made if output["changed"] else f"unchanged, output {output['version']}{failed}"
+    places = [place for place in (output["data"], output["copied_to"], output["picture"]) if place]
+    return "\n  ".join([f"{name}: {told}", *places])
 
 
 def _spec(args: Namespace) -> CollectionSpec:
