@@ -23,12 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import composites
 import sections
 import series
 import windows
 from rig import Rig
 
-SECTIONS = ("headers", "corpus", "builds", "memory", "reads", "series")
+SECTIONS = ("headers", "corpus", "builds", "memory", "reads", "series", "composites")
 DECISIVE_LATENCY = 30.0
 """Milliseconds at which the header stages are compared."""
 DEFAULT_CONCURRENCY = 100
@@ -143,11 +144,16 @@ def _read_bounds() -> list[Bound]:
         if case.small:
             found += [_read_bound(case, other, "wall_s", limit) for other, limit in (("rasterio", 3.0), ("rasteret", 2.0))]
     different = Bound("reads whose pixels differ between sides", 0, True, lambda r: _count(r, _different))
+    found.append(Bound("composites whose pixels differ between sides", 0, True, _other_composites))
     return [*found, different, Bound("reads with other requests than planned", 0, True, lambda r: _count(r, _unplanned))]
 
 
 def _count(results: dict[str, Any], wrong: Callable[[dict[str, Any]], int]) -> float | None:
     return float(wrong(results["reads"])) if "reads" in results else None
+
+
+def _other_composites(results: dict[str, Any]) -> float | None:
+    return float(not results["composites"]["same_pixels"]) if "composites" in results else None
 
 
 def _different(read: dict[str, Any]) -> int:
@@ -173,6 +179,8 @@ def measure(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
         results["reads"] = windows.reads(rig, latencies=options.read_latencies, cases=options.cases)
     if "series" in options.only:
         results["series"] = series.series(rig, latency=DECISIVE_LATENCY)
+    if "composites" in options.only:
+        results["composites"] = composites.composites(rig, latencies=options.read_latencies)
     return results
 
 

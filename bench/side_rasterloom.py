@@ -7,7 +7,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -202,12 +202,13 @@ def collect(order: dict[str, Any]) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import shapely
+    from composites import days
 
     from rasterloom.flows.run import run
 
-    days = [datetime(2024, 6, 1, tzinfo=UTC) + timedelta(days=number) for number in range(len(order["urls"]))]
+    instants = days(order)
     footprint = shapely.to_wkb(shapely.box(*order["bbox"]))
-    columns = {"id": [f"s{number}" for number in range(len(days))], "geometry": [footprint] * len(days), "datetime": days}
+    columns = {"id": [f"s{number}" for number in range(len(instants))], "geometry": [footprint] * len(instants), "datetime": instants}
     pq.write_table(pa.table({**columns, "href": order["urls"]}), f"{order['workspace']}/index.parquet")
     table = {"uri": f"{order['workspace']}/index.parquet", "href_column": "href"}
     spec = {"version": 1, "name": "series", "table": table, "band_index_map": {"B": 0}, "build": {"allow_private_hosts": True}}
@@ -251,6 +252,32 @@ def zones(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"checksum": round(float((table["mean"] + table["median"]).sum()), 3), "rows": len(table)}
 
 
+def composite(order: dict[str, Any]) -> dict[str, Any]:
+    """The read job, without Prefect: scenes that are remembered, COGs, a STAC catalog and a picture."""
+    import rasterio
+    from composites import digest
+
+    from rasterloom.access.reads.job import ReadJob
+    from rasterloom.access.reads.run import finish_read, make_units, plan_read
+    from rasterloom.access.reads.units import grouped
+    from rasterloom.specs.effort import Effort
+
+    spec = {"kind": "composite", "bands": ["B"], "period": "P1M", "area": order["area"], "crs": "EPSG:32632", "resolution": 10.0}
+    where = {"workspace": str(Path(order["uri"]).parents[2]), "name": "series", "collection": order["uri"], "snapshot": "x"}
+    effort = Effort(max_concurrent=order["concurrency"], allow_private_hosts=True)
+    job = ReadJob(**where, read="bench", spec=spec, effort=effort, run_id=f"r{time.time_ns()}")
+    result: dict[str, Any] = {}
+    with measured(order, result):
+        planned = plan_read(job)
+        for group in grouped(planned.units):
+            make_units(job, group)
+        done = finish_read(job, planned.units)
+    images = list(Path(done.uri).rglob("B.tif"))
+    with rasterio.open(images[0]) as image:
+        grid = {"affine": list(image.transform)[:6], "width": image.width, "height": image.height}
+    return result | {"digest": digest(images), "grid": grid}
+
+
 if __name__ == "__main__":
     run_side(
         {
@@ -263,5 +290,6 @@ if __name__ == "__main__":
             "collect": collect,
             "points": points,
             "zones": zones,
+            "composite": composite,
         }
     )

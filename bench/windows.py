@@ -110,16 +110,16 @@ def make_files(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, kind in KINDS.items():
         if not (folder / f"{name}.tif").exists():
-            _write(folder / f"{name}.tif", kind)
+            write(folder / f"{name}.tif", kind, seed=kind.side)
 
 
-def _write(path: Path, kind: Kind) -> None:
+def write(path: Path, kind: Kind, *, seed: int) -> None:
     from rasterio.io import MemoryFile
     from rasterio.shutil import copy
     from rasterio.transform import from_origin
 
     side = min(DATA, kind.side)
-    data = kind.make(np.random.default_rng(kind.side), side)
+    data = kind.make(np.random.default_rng(seed), side)
     place = from_origin(6.0, 48.0, kind.step, kind.step) if kind.crs == "EPSG:4326" else from_origin(600000, 5300000, kind.step, kind.step)
     profile = {"driver": "GTiff", "width": kind.side, "height": kind.side, "count": len(data), "dtype": data.dtype, "crs": kind.crs}
     profile |= {"transform": place, "nodata": kind.nodata, "tiled": True, "SPARSE_OK": True, "interleave": "pixel"}
