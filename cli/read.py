@@ -7,12 +7,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rasterloom.access.archive.wholefile import is_web
 from rasterloom.access.reads.asked import read_of
 from rasterloom.access.reads.outputs import newest_outputs
 from rasterloom.access.sources.areas import area_of
 from rasterloom.access.versions.commits import Commit, is_name, latest
 from rasterloom.access.versions.opening import open_collection
-from rasterloom.access.wholefile import is_web
 from rasterloom.access.workspace.place import open_workspace
 from rasterloom.cli.output import answer, size_text
 from rasterloom.cli.progress import shown_read

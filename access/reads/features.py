@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from rasterloom.access.archive.wholefile import is_web, whole_file
 from rasterloom.access.credentials.secrets import Secrets
 from rasterloom.access.pixels.points import PointIndex
 from rasterloom.access.pixels.pointtable import check_names
 from rasterloom.access.pixels.vectors import Points, Zones, points_of, table_of, zones_of
 from rasterloom.access.reads.job import Made, Unit, unit_key
 from rasterloom.access.sources.tablegeometry import Shapes, known_crs
-from rasterloom.access.wholefile import is_web, whole_file
 from rasterloom.access.workspace.place import is_remote, open_workspace
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.effort import Effort

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
+from rasterloom.access.archive.wholefile import whole_file
 from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.network.redact import redact
 from rasterloom.access.sources.tablegeometry import footprints_of, in_degrees, primary_column, shapes_of
-from rasterloom.access.wholefile import whole_file
 from rasterloom.errors import SpecError
 from rasterloom.specs import loader
 from rasterloom.specs.area import MAX_POSITIONS

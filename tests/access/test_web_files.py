@@ -13,11 +13,11 @@ import pandas
 import pytest
 import shapely
 
-from rasterloom.access import wholefile
+from rasterloom.access.archive import wholefile
+from rasterloom.access.archive.wholefile import whole_file
 from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.reads.run import plan_read
 from rasterloom.access.sources.areas import load_specs
-from rasterloom.access.wholefile import whole_file
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable
 from rasterloom.specs.effort import AuthRef, Effort
 from tests.access.imagery import EFFORT, NORTH, WEST, Imagery, run_read
