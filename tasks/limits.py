@@ -48,16 +48,15 @@ def host_slots(hosts: Collection[str], *, most: int, own: Mapping[str, int]) -> 
     Waits until they are free. The gates of this process keep to what was taken.
     """
     limits = global_limits() if any(hosts) else {}
-    taken = {host: min(most, limit, own.get(host, limit)) for host in sorted(hosts) if (limit := _limit(limits, host))}
-    PROCESS_GATES.keep_to(taken.items())
+    limited = [host for host in hosts if limits.get(_name(limits, host))]
+    taken = {name: min(most, limits[name]) for name in sorted({_name(limits, host) for host in limited})}
+    for host in limited:
+        taken[_name(limits, host)] = min(taken[_name(limits, host)], own.get(host, most))
     with ExitStack() as stack:
-        for host, slots in taken.items():  # in one order everywhere, so that no two tasks wait for each other
-            stack.enter_context(concurrency(_name(limits, host), occupy=slots, lease_duration=LEASE))
+        for name, slots in taken.items():  # in one order everywhere, so that no two tasks wait for each other
+            stack.enter_context(concurrency(name, occupy=slots, lease_duration=LEASE))
+        PROCESS_GATES.keep_to((host, taken[_name(limits, host)]) for host in limited)
         yield
-
-
-def _limit(limits: Mapping[str, int], host: str) -> int:
-    return limits.get(_name(limits, host), 0)
 
 
 def _name(limits: Mapping[str, int], host: str) -> str:

@@ -42,6 +42,17 @@ def test_slots_are_taken_for_all_requests_of_a_task_and_given_back() -> None:
         assert held() == 2
 
 
+def test_two_ports_of_a_host_share_its_slots() -> None:
+    """A task that took them for each would wait for itself."""
+    bare = "shared.example.org"
+    set_up(work_pool="setup", limits={bare: 3})
+    with host_slots({f"{bare}:8443", f"{bare}:9443"}, most=10, own={}):
+        assert held(bare) == 3
+    with host_slots({f"{bare}:8443", f"{bare}:9443"}, most=10, own={f"{bare}:9443": 2}):
+        assert held(bare) == 2
+    assert held(bare) == 0
+
+
 def test_tasks_that_need_the_whole_host_take_turns() -> None:
     set_up(work_pool="setup", limits={HOST: 3})
     inside, lock, most = [0], threading.Lock(), [0]
@@ -79,6 +90,6 @@ def test_limits_are_named_after_hosts_and_buckets(href: str, host: str, name: st
     assert limit_name(host) == name
 
 
-def held() -> int:
+def held(host: str = HOST) -> int:
     with get_client(sync_client=True) as client:
-        return client.read_global_concurrency_limit_by_name(limit_name(HOST)).active_slots
+        return client.read_global_concurrency_limit_by_name(limit_name(host)).active_slots
