@@ -2,8 +2,9 @@
 
     python bench/overheads.py --out overheads.json
 
-Counts do not depend on the machine; `tests/flows/test_overheads.py` holds them. Each run has a temporary server of its own, as
-`rasterloom run` without PREFECT_API_URL. Ends with 1 where a count is over its budget.
+Counts do not depend on the machine; `tests/flows/test_overheads.py` and `test_unchanged.py` hold them. Local runs have a temporary server
+each, as `rasterloom run` without PREFECT_API_URL. Those of a deployment have a server with all its services, and a worker; its database is
+SQLite's, or what `--database` names, which must be empty. Ends with 1 where a count is over its budget.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from growth import TABLES, growth
 from rig import Rig, serving
 
-TABLES = ("flow_run", "flow_run_state", "task_run", "task_run_state", "log", "artifact", "events", "event_resources")
 BUDGET = {"requests": 20, "flow_run": 1, "flow_run_state": 3, "task_run": 0, "artifact": 2, "events": 0, "heartbeats": 0}
 """Of one local run, at the most; logs are a request in two seconds."""
 TASKS = 200
@@ -80,11 +81,13 @@ def measure(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
         script = [sys.executable, "-c", TASKS_SCRIPT, str(TASKS)]
         tasks = subprocess.run(script, capture_output=True, text=True, check=True)
         found["per_task"] = json.loads(tasks.stdout.splitlines()[-1])
+        del os.environ["PREFECT_HOME"]
+        found["deployment"] = growth(rig, Path(folder), scenes=options.scenes, database=options.database)
     return found
 
 
 def over(found: dict[str, Any]) -> list[str]:
-    runs = {name: counts for name, counts in found.items() if name != "per_task"}
+    runs = {name: found[name] for name in ("build", "reuse", "reuse_again")}
     return [f"{name}: {key} {run[key]} > {most}" for name, run in runs.items() for key, most in BUDGET.items() if run[key] > most]
 
 
@@ -92,15 +95,17 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("overheads.json"))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rasterloom-bench", help="templates (18 MB), kept")
+    parser.add_argument("--database", help="of the server, as SQLAlchemy names it: postgresql+asyncpg://USER:PASSWORD@HOST/NAME")
     parser.add_argument("--scenes", type=int, default=500)
     options = parser.parse_args(arguments)
     rig = Rig(options.folder, sys.executable, None, None, concurrency=(100,), repeats=1, pin=False)
     found = measure(rig, options)
     wrong = over(found)
-    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "scenes": options.scenes, "load": list(os.getloadavg())}
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    about = {"date": date, "scenes": options.scenes, "load": list(os.getloadavg()), "errors": rig.errors}
     options.out.write_text(json.dumps({"about": about, "over": wrong, **found}, indent=1))
     print(json.dumps({**found, "over": wrong}, indent=1))
-    return int(bool(wrong))
+    return int(bool(wrong or rig.errors))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def headers(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"headers": len(good), "requests": found.traffic.requests, "failures": failures}
 
 
-def _spec(order: dict[str, Any]) -> dict[str, Any]:
+def question_spec(order: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": 1,
         "name": order.get("name", "bench"),
@@ -73,7 +73,7 @@ def build_plain(order: dict[str, Any]) -> dict[str, Any]:
 
     result: dict[str, Any] = {}
     with timed(result):
-        spec = spec_from(_spec(order))
+        spec = spec_from(question_spec(order))
         place, plan, how = open_workspace(spec.workspace), make_plan(spec, now=datetime.now(UTC)), effort(spec)
         decide(plan, place)
         job = Job(workspace=place.uri, plan=plan, effort=how, spec=spec.model_dump(mode="json", exclude_none=True), run_id="bench-run")
@@ -117,7 +117,7 @@ def build_flow(order: dict[str, Any]) -> dict[str, Any]:
     result["server_start_s"] = time.perf_counter() - started
     asked = _counted() if order.get("count_api") else []
     with timed(result):
-        collection = run(_spec(order))
+        collection = run(question_spec(order))
     logs = asked.count("/api/logs/")
     return result | {"rows": len(collection), "uri": collection.uri, "api_requests": len(asked) - logs, "api_logs": logs}
 
