@@ -6,22 +6,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm, to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from rasterloom.access.pixels.warp import known_crs
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
+
+if TYPE_CHECKING:  # who draws imports it: every run of a deployment imports this module, and few draw
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.figure import Figure
 
 COLOURS = (("B04", "B03", "B02"), ("red", "green", "blue"), ("R", "G", "B"), ("B4", "B3", "B2"), ("SR_B4", "SR_B3", "SR_B2"))
 """Codes that are red, green and blue, in the collections of the catalog."""
@@ -143,6 +140,9 @@ def _shape(panels: Sequence[Panel]) -> tuple[int, int]:
 
 
 def _figure(panels: Sequence[Panel], columns: int, *, keyed: bool) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     # Without pyplot: a figure of its own canvas needs no display and no global state.
     height, width = _shape(panels)
     rows = math.ceil(max(len(panels), 1) / columns)
@@ -178,6 +178,8 @@ def _percent(share: float) -> str:
 
 def _image(layers: Sequence[Layer], seen: NDArray[np.bool_], look: _Look) -> NDArray[np.uint8]:
     """Shape (height, width, 4); alpha is 0 where nothing is valid."""
+    from matplotlib.colors import to_rgb  # noqa: PLC0415
+
     if look.classes:
         places = np.searchsorted(np.array(look.classes), layers[0].data).clip(0, len(look.classes) - 1)
         colours = np.array([to_rgb(_colour(number, look)) for number in range(len(look.classes))])[places]
@@ -199,12 +201,18 @@ def _colour(number: int, look: _Look) -> str:
 
 
 def _scale(look: _Look) -> tuple[Colormap, Normalize]:
+    from matplotlib import colormaps  # noqa: PLC0415
+    from matplotlib.colors import Normalize, TwoSlopeNorm  # noqa: PLC0415
+
     if look.low < 0 < look.high and min(-look.low, look.high) > 0.15 * max(-look.low, look.high):
         return colormaps["RdYlGn"], TwoSlopeNorm(0.0, vmin=look.low, vmax=look.high)
     return colormaps["viridis"], Normalize(look.low, look.high)
 
 
 def _draw_key(figure: Figure, axes: Sequence[Axes], look: _Look) -> None:
+    from matplotlib.cm import ScalarMappable  # noqa: PLC0415
+    from matplotlib.patches import Patch  # noqa: PLC0415
+
     if look.classes:
         names = [f"{value:g}" for value in look.classes]
         handles = [Patch(fc=_colour(number, look), ec=_QUIET, lw=0.5, label=name) for number, name in enumerate(names)]
@@ -224,6 +232,8 @@ def _draw_key(figure: Figure, axes: Sequence[Axes], look: _Look) -> None:
 
 def _draw_scale(axes: Axes, panel: Panel, pixel: float) -> None:
     """A bar of a round length, about a fifth of the panel wide. `pixel`: metres of one of the panel's pixels."""
+    from matplotlib.lines import Line2D  # noqa: PLC0415
+
     height, width = _shape([panel])
     length = _round(width * pixel / 5)
     left, right, top = width * 0.03, width * 0.03 + length / pixel, height * 0.95

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # who draws imports it: every run of a deployment imports this module, and few draw
+    from matplotlib.axes import Axes
 
 _INK, _QUIET, _EDGE, _GRID = "#1f2a33", "#62707b", "#c3ccd3", "#e6eaed"
 _LINES = ("#2f6f8f", "#e3a23b", "#5f9e6e", "#c8553d", "#8a6fb0", "#9c7a5b", "#d78fb0", "#4db3bd")
@@ -47,6 +46,9 @@ class Panel:
 
 def time_series(panels: Sequence[Panel], *, title: str, what: str) -> bytes:
     """PNG of the first `MOST_PANELS` panels, one below the other. `what` are the keys: `points`, `zones`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     shown = [panel.known for panel in panels[:MOST_PANELS]]
     keys = np.unique(np.concatenate([panel.keys for panel in shown])) if shown else np.empty(0, np.int64)
     count = max(1, len(shown))
@@ -110,6 +112,8 @@ def _dress(axes: Axes) -> None:
 
 
 def _draw_dates(axes: Axes, panels: Sequence[Panel]) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
+
     times = np.concatenate([panel.times for panel in panels]) if panels else np.empty(0, "datetime64[us]")
     if not len(times):
         axes.set_xticks([])

@@ -15,9 +15,9 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from rasterloom.access.collection import load
-from rasterloom.access.commits import latest
-from rasterloom.access.opening import delete_collection
-from rasterloom.access.workspace import open_workspace
+from rasterloom.access.versions.commits import latest
+from rasterloom.access.versions.opening import delete_collection
+from rasterloom.access.workspace.place import open_workspace
 from rasterloom.flows.deploy import deploy
 from tests.flows.archive import Archive, opened
 from tests.flows.services import Services, services

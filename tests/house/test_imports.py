@@ -27,3 +27,8 @@ def test_rooms_that_answer_at_once_import_nothing_heavy(room: str) -> None:
 
 def test_loading_a_collection_imports_no_prefect() -> None:
     assert "prefect" not in imported_by("import rasterloom.access.collection")
+
+
+def test_read_jobs_import_no_matplotlib_before_they_draw() -> None:
+    """Every run of a deployment imports them, and it would cost each a second."""
+    assert "matplotlib" not in imported_by("import rasterloom.access.reads.run")
