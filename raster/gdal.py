@@ -1,14 +1,31 @@
-"""What GDAL's Python needs to be told before it is used on arrays."""
+"""What GDAL's Python needs before it is used, on arrays and by several threads."""
 
 from __future__ import annotations
 
 import warnings
 from functools import lru_cache
+from importlib import import_module
+from threading import Lock
+
+_LOADING = Lock()
+
+
+@lru_cache(maxsize=1)
+def load_gdal() -> None:
+    """Import rasterio, which takes a fifth of a second and which a build does not need.
+
+    By one thread: its compiled modules import each other in a circle, and another that comes meanwhile finds one of them half made
+    (`ImportError: cannot import name guard_transform`). Whoever imports a part of it calls this before.
+    """
+    with _LOADING:
+        for name in ("crs", "features", "shutil", "warp"):
+            import_module(f"rasterio.{name}")
 
 
 @lru_cache(maxsize=1)
 def hide_false_warnings() -> None:
     """rasterio silences a warning about its own arrays, and where several threads do that at once Python lets it through."""
-    from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415  # GDAL takes a fifth of a second to load
+    load_gdal()
+    from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
 
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.(warp|features)")

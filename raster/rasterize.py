@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rasterloom.raster.gdal import hide_false_warnings
+from rasterloom.raster.gdal import hide_false_warnings, load_gdal
 from rasterloom.raster.header import Affine
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ def inside(shape: BaseGeometry, affine: Affine, *, width: int, height: int, all_
     A pixel counts where its centre is inside of the shape, with `all_touched` where any part of it is. `shape` is in the units
     of `affine`, which gives the corner of pixel (0, 0).
     """
-    from rasterio.features import geometry_mask  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
+    load_gdal()
+    from rasterio.features import geometry_mask  # noqa: PLC0415
     from rasterio.transform import Affine as Transform  # noqa: PLC0415
 
     if shape.is_empty or not width or not height:

@@ -32,6 +32,7 @@ from rasterloom.access.pixels.stacks import (
 from rasterloom.access.pixels.values import BandFile, Pixels
 from rasterloom.access.pixels.warp import Resampling, same_crs, transformer
 from rasterloom.errors import SpecError
+from rasterloom.raster.gdal import load_gdal
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.tiles import level_affine
 
@@ -123,7 +124,8 @@ def _values(pixels: Pixels, file: BandFile, wish: Wish, mask: NDArray[np.bool_])
 
 
 def _columns(rows: Sequence[_Row], areas: Areas, wish: Wish, source: str) -> dict[str, Any]:
-    from rasterio.transform import Affine as Transform  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
+    load_gdal()
+    from rasterio.transform import Affine as Transform  # noqa: PLC0415
 
     return {
         "record_id": [row.file.id for row in rows],

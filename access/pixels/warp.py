@@ -13,7 +13,7 @@ from pyproj.exceptions import ProjError
 
 from rasterloom.access.pixels.values import Pixels
 from rasterloom.errors import SpecError, Unreadable
-from rasterloom.raster.gdal import hide_false_warnings
+from rasterloom.raster.gdal import hide_false_warnings, load_gdal
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.header import Affine
 
@@ -170,7 +170,7 @@ def _mixed(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -
 def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Resampling, nodata: float | None = None) -> NDArray[Any]:
     """Shape (bands, height, width) of the target, 0 or `nodata` where the source has nothing."""
     hide_false_warnings()
-    from rasterio.enums import Resampling as Kernel  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
+    from rasterio.enums import Resampling as Kernel  # noqa: PLC0415
     from rasterio.errors import RasterioError  # noqa: PLC0415
     from rasterio.transform import Affine as Transform  # noqa: PLC0415
     from rasterio.warp import reproject  # noqa: PLC0415
@@ -233,6 +233,7 @@ def _scales(source: Grid, target: Grid) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def gdal_crs(crs: str) -> Any:
     """The CRS as rasterio takes it. Raises `Unreadable` (`crs`)."""
+    load_gdal()
     from rasterio.crs import CRS  # noqa: PLC0415
 
     return CRS.from_user_input(crs) if crs.startswith("EPSG:") else CRS.from_wkt(known_crs(crs).to_wkt())

@@ -13,6 +13,7 @@ import numpy as np
 from rasterloom.access.pixels.warp import gdal_crs
 from rasterloom.access.reads.stacitems import outline_of
 from rasterloom.access.workspace.disk import disk_errors
+from rasterloom.raster.gdal import load_gdal
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
 from rasterloom.raster.tiles import Window
@@ -45,7 +46,8 @@ class Chip:
 
 def write_chip(path: Path, grid: Grid, layers: Mapping[str, Layer]) -> str:
     """A band per layer; pixels that are not valid in all of them are 0 and masked by the file's own mask. Returns the dtype."""
-    import rasterio  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
+    load_gdal()
+    import rasterio  # noqa: PLC0415
     from rasterio.transform import Affine  # noqa: PLC0415
 
     valid = np.logical_and.reduce([layer.valid for layer in layers.values()])
@@ -65,6 +67,7 @@ def write_chip(path: Path, grid: Grid, layers: Mapping[str, Layer]) -> str:
 
 def chip_layers(path: Path, names: Sequence[str]) -> dict[str, Layer]:
     """Some bands of a chip."""
+    load_gdal()
     import rasterio  # noqa: PLC0415
 
     with rasterio.open(path) as file:
@@ -96,6 +99,7 @@ def write_manifest(path: Path, chips: Sequence[Chip], grid: Grid) -> None:
 
 def write_zarr(path: Path, chips: Sequence[Chip], files: Sequence[Path], *, names: Sequence[str], dtype: np.dtype[Any]) -> None:
     """Arrays `chips` (chip, band, y, x) and `valid` (chip, y, x), one chunk per chip, and the bands and ids beside them."""
+    load_gdal()
     import rasterio  # noqa: PLC0415
     import zarr  # noqa: PLC0415
 

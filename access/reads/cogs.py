@@ -16,6 +16,7 @@ from rasterloom.access.reads.layerfiles import TILE
 from rasterloom.access.reads.pictures import LONGEST, Panel
 from rasterloom.access.workspace.disk import disk_errors
 from rasterloom.errors import SpecError
+from rasterloom.raster.gdal import load_gdal
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
 from rasterloom.raster.tiles import Window
@@ -55,7 +56,8 @@ def write_cog(path: Path, grid: Grid, facts: ImageFacts, squares: Iterable[tuple
     Overviews of floats are means of the valid pixels, of whole numbers the nearest pixel: those may be classes. Raises SpecError where
     a valid pixel holds the nodata.
     """
-    import rasterio  # noqa: PLC0415  # GDAL takes a fifth of a second to load, and a build needs none
+    load_gdal()
+    import rasterio  # noqa: PLC0415
     from rasterio.shutil import copy  # noqa: PLC0415
 
     counted = _Counted()
@@ -85,6 +87,7 @@ def _check(layer: Layer, facts: ImageFacts) -> None:
 
 
 def _profile(grid: Grid, facts: ImageFacts) -> dict[str, Any]:
+    load_gdal()
     from rasterio.transform import Affine  # noqa: PLC0415
 
     return {
@@ -129,6 +132,7 @@ class _Counted:
 
 def panel_of(title: str, images: Mapping[str, Path]) -> Panel:
     """The images of one period, small: overviews are read where they are enough."""
+    load_gdal()
     import rasterio  # noqa: PLC0415
 
     layers: dict[str, Layer] = {}
