@@ -50,7 +50,7 @@ def read_sentence(progress: ReadProgress) -> str:
     if progress.stage == "decided":
         return f"{progress.reason}; {progress.to_make:,} of {progress.units:,} units to make"
     asked = f"{progress.traffic.requests:,} requests, {size_text(progress.traffic.bytes)}"
-    failed = f", {progress.failures:,} failures" if progress.failures else ""
+    failed = f", {progress.failures:,} failed" if progress.failures else ""
     return f"{progress.stage}: {progress.made:,} of {progress.to_make:,} units, {asked}{failed}"
 
 

@@ -40,7 +40,7 @@ def line(done: dict[str, Any]) -> str:
     """What a read came to, and the places to look at."""
     output, name = done["read"], f"{done['read']['name']}.{done['read']['read']}"
     asked = f"{output['requests']:,} requests, {size_text(output['bytes'])}"
-    failed = f", {output['failed']:,} failures" if output["failed"] else ""
+    failed = f", {output['failed']:,} failed" if output["failed"] else ""
     made = f"output {output['version']}, {output['made']:,} of {output['units']:,} units made, {asked}{failed}"
     told = made if output["changed"] else f"unchanged, output {output['version']}{failed}"
     places = [place for place in (output["data"], output["copied_to"], output["picture"]) if place]

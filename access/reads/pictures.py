@@ -30,6 +30,8 @@ _STRETCH = (2.0, 98.0)
 """Percentiles between which the colours lie: clouds and glints would leave the ground dark."""
 _MOST_CLASSES = 16
 _MOST_PANELS = 12
+_LETTER = 0.07
+"""Inches of a letter above a panel, about."""
 _PALETTE = ("#4f7cac", "#e3a23b", "#5f9e6e", "#c8553d", "#8a6fb0", "#9c7a5b", "#d78fb0", "#7a8892",
             "#b5b843", "#4db3bd", "#2f4b6e", "#a8632a", "#2f6b45", "#86302a", "#543f78", "#cfd6db")  # fmt: skip
 
@@ -66,7 +68,7 @@ def quicklook(panels: Sequence[Panel], *, title: str, pixel: float | None = None
     columns = _columns(shown)
     figure, axes = _figure(shown, columns, keyed=len(look.codes) == 1)
     for place, panel in zip(axes, shown, strict=False):
-        _draw(place, panel, look, several=len(panels) > 1)
+        _draw(place, panel, look, several=len(panels) > 1, across=figure.get_figwidth() / columns / _LETTER)
     if pixel:
         _draw_scale(axes[0], shown[0], pixel * step)
     _draw_key(figure, axes, look)
@@ -160,7 +162,8 @@ def _figure(panels: Sequence[Panel], columns: int, *, keyed: bool) -> tuple[Figu
     return figure, axes
 
 
-def _draw(axes: Axes, panel: Panel, look: _Look, *, several: bool) -> None:
+def _draw(axes: Axes, panel: Panel, look: _Look, *, several: bool, across: float) -> None:
+    """`across`: letters that fit above the panel."""
     layers = [panel.layers[code] for code in look.codes]
     seen = np.logical_and.reduce([layer.valid for layer in layers]) if layers else np.zeros((1, 1), bool)
     image = _image(layers, seen, look)
@@ -169,7 +172,9 @@ def _draw(axes: Axes, panel: Panel, look: _Look, *, several: bool) -> None:
     words = [panel.title] if several else []
     if share < 1:
         words.append(f"{_percent(1 - share)} without data")
-    axes.set_title("  \N{MIDDLE DOT}  ".join(filter(None, words)), loc="left", fontsize=9, color=_INK if several else _QUIET)
+    title = axes.set_title("  \N{MIDDLE DOT}  ".join(filter(None, words)), loc="left", fontsize=9, color=_INK if several else _QUIET)
+    if len(title.get_text()) > across:
+        title.set_text("\n".join(filter(None, words)))
 
 
 def _percent(share: float) -> str:
