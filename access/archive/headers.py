@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from queue import SimpleQueue
-from typing import BinaryIO, cast
 
+from rasterloom.access.archive.reading import SYSTEMIC, How, Reading
 from rasterloom.access.archive.stores import Stores
-from rasterloom.access.archive.transfer import Part, Transfer
+from rasterloom.access.network.lane import Lane
 from rasterloom.access.network.translate import FOREIGN, Kind, failure_of, fault_of, raised, summary
 from rasterloom.access.values import Asset, Failure, Traffic
-from rasterloom.errors import AccessDenied, SpecError, Unavailable, Unreadable
-from rasterloom.raster.fallback import SparseFile, read_header_with_tifffile
+from rasterloom.errors import Unavailable, Unreadable
 from rasterloom.raster.header import Header
-from rasterloom.raster.tiff import Buffer, NeedMore, read_header
 from rasterloom.specs.effort import Effort
 
 FIRST_RANGE = 16384
 """Bytes of the first request for an asset key nobody has seen yet: enough for all directories of an ordinary COG."""
 STEP, SMALLEST, LARGEST = 4096, 4096, 262144
 """A learned first range is rounded up to STEP and kept in SMALLEST..LARGEST."""
-WIDEST = 256
-"""Threads; more of them cost CPU and bring no throughput."""
-MOST_PARTS = 16
-"""Range requests for one header."""
-_SECOND_OPINION = frozenset({"duplicate-tag", "field-type", "value-count"})
-"""Reasons of our strict reader that are about the form of a tag: files that others read all the same."""
-_SYSTEMIC = (Unavailable, AccessDenied, SpecError)
+WIDEST = 512
+"""Requests at once, each over a connection of its own: a process may often open 1,024 files."""
+_MOST_THREADS = 256
+"""More of them cost CPU and bring no throughput."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +51,9 @@ def fetch_headers(assets: Sequence[Asset], stores: Stores, *, effort: Effort, fi
     wanted: dict[str, int] = {}
     for asset in assets:
         wanted[asset.href] = max(wanted.get(asset.href, 0), _first_request(first_range.get(asset.key, FIRST_RANGE)))
-    batch = _Batch(stores, effort)
-    done = {reading.href: reading for reading in batch.run([_Reading(href, first, batch) for href, first in wanted.items()])}
+    batch = _Batch(stores, effort, width=max(1, min(effort.max_concurrent, WIDEST, len(wanted))))
+    done = {href: Reading(href, first, batch.how) for href, first in wanted.items()}
+    batch.run(list(done.values()))
     _refuse_total_loss(list(done.values()))
     return Headers(
         results=[_result(asset, done[asset.href]) for asset in assets],
@@ -69,7 +66,7 @@ def _first_request(needed: int) -> int:
     return min(LARGEST, max(SMALLEST, -(-needed // STEP) * STEP))
 
 
-def _learned(assets: Sequence[Asset], done: Mapping[str, _Reading]) -> dict[str, int]:
+def _learned(assets: Sequence[Asset], done: Mapping[str, Reading]) -> dict[str, int]:
     """A header that lies further back than LARGEST (directories at the end of the file) is out of reach of any first range."""
     ends: dict[str, list[int]] = {}
     for asset in assets:
@@ -79,7 +76,7 @@ def _learned(assets: Sequence[Asset], done: Mapping[str, _Reading]) -> dict[str,
     return {key: sorted(found)[math.ceil(0.99 * len(found)) - 1] for key, found in ends.items()}
 
 
-def _result(asset: Asset, reading: _Reading) -> Header | Failure:
+def _result(asset: Asset, reading: Reading) -> Header | Failure:
     header, error = reading.header, reading.error
     if header is not None:
         if 0 <= asset.band_index < header.samples_per_pixel:
@@ -98,7 +95,7 @@ def _result(asset: Asset, reading: _Reading) -> Header | Failure:
     )
 
 
-def _refuse_total_loss(done: Sequence[_Reading]) -> None:
+def _refuse_total_loss(done: Sequence[Reading]) -> None:
     """A batch of which every file failed for the same systemic kind of reason says nothing about the files."""
     errors = [reading.error for reading in done if reading.error is not None]
     if not errors or len(errors) < len(done):
@@ -109,182 +106,82 @@ def _refuse_total_loss(done: Sequence[_Reading]) -> None:
 
 
 class _Batch:
-    """Threads that fetch, and the caller's thread that parses: a hundred threads that parse fight for the interpreter lock,
-    which costs half as much again as all the work.
+    """The caller's thread asks, receives and parses. Threads fetch what may have to wait: what is the first of its host or connection,
+    what fails, and all that is not read over http.
     """
 
-    def __init__(self, stores: Stores, effort: Effort) -> None:
-        self.stores = stores
-        self.effort = effort
+    def __init__(self, stores: Stores, effort: Effort, width: int) -> None:
+        self.how = How(stores, effort, self._sleep)
+        self._width = width
+        self._lane: Lane[Reading] = Lane(effort.timeout)
+        self._threads = min(width, _MOST_THREADS)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="headers")
+        self._workers: list[Future[None]] = []
         self._stop = threading.Event()
-        self._asked: SimpleQueue[_Reading | None] = SimpleQueue()
-        self._fetched: SimpleQueue[_Reading] = SimpleQueue()
+        self._given = 0
+        """Readings that are with the threads."""
+        self._wanted: SimpleQueue[Reading | None] = SimpleQueue()
+        self._fetched: SimpleQueue[Reading] = SimpleQueue()
 
-    def run(self, readings: Sequence[_Reading]) -> Sequence[_Reading]:
-        """All readings, finished. Raises what concerns them all."""
-        width = max(1, min(self.effort.max_concurrent, WIDEST, len(readings)))
-        with ThreadPoolExecutor(width, thread_name_prefix="headers") as pool:
-            workers = [pool.submit(self._work) for _ in range(width)]
+    def run(self, readings: Sequence[Reading]) -> None:
+        """Finish all readings. Raises what concerns them all."""
+        with closing(self._lane), self._pool:
             try:
-                self._drive(iter(readings), len(readings), width)
+                self._drive(iter(readings), len(readings))
             finally:
                 self._stop.set()
-                for _ in workers:
-                    self._asked.put(None)
-        for worker in workers:
+                for _ in self._workers:
+                    self._wanted.put(None)
+        for worker in self._workers:
             worker.result()
-        return readings
 
-    def _drive(self, left: Iterator[_Reading], count: int, width: int) -> None:
-        """Keep two readings per thread under way, no more: what was fetched waits in memory."""
-        for _, reading in zip(range(2 * width), left, strict=False):
-            self._asked.put(reading)
+    def _drive(self, left: Iterator[Reading], count: int) -> None:
+        """Keep as many readings under way as there may be requests, no more: what was fetched waits in memory."""
+        for reading in islice(left, self._width):
+            self._start(reading)
         while count:
-            reading = self._fetched.get()
-            if isinstance(reading.error, _SYSTEMIC):
-                raise reading.error
-            if not reading.came:
-                return  # its worker broke: `run` raises why
-            following = next(left, None) if reading.parse() else reading
-            count -= reading.finished
-            if following is not None:
-                self._asked.put(following)
+            for reading in self._come():
+                if isinstance(reading.error, SYSTEMIC):
+                    raise reading.error
+                if not reading.came:
+                    return  # its worker broke: `run` raises why
+                following = next(left, None) if reading.parse() else reading
+                count -= reading.finished
+                if following is not None:
+                    self._start(following)
+
+    def _start(self, reading: Reading) -> None:
+        if not reading.ask(self._lane):
+            self._give(reading)
+
+    def _give(self, reading: Reading) -> None:
+        self._given += 1
+        if len(self._workers) < min(self._given, self._threads):
+            self._workers.append(self._pool.submit(self._work))
+        self._wanted.put(reading)
+
+    def _come(self) -> Iterator[Reading]:
+        """Readings of which something came; waits for one, if need be."""
+        if self._lane.busy:
+            for reading, outcome in self._lane.wait():
+                if reading.take(outcome):
+                    yield reading
+                else:
+                    self._give(reading)
+        while self._given and not (self._lane.busy and self._fetched.empty()):
+            self._given -= 1
+            yield self._fetched.get()
 
     def _work(self) -> None:
-        while (reading := self._asked.get()) is not None and not self._stop.is_set():
+        while (reading := self._wanted.get()) is not None and not self._stop.is_set():
             try:
                 reading.fetch()
             finally:
                 self._fetched.put(reading)
+                if self._lane.busy:
+                    self._lane.ring()
 
-    def sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> None:
         """Sleeps, unless the batch stops: then raises `Unavailable`, which nobody sees behind the error that stopped it."""
         if self._stop.wait(seconds):
             raise Unavailable("the batch was stopped", remedy="see the first error")
-
-
-class _Reading:
-    """One header under way: fetched by one thread, parsed by another, never at the same time."""
-
-    __slots__ = (
-        "_batch",
-        "_begun_again",
-        "_buffer",
-        "_end",
-        "_first",
-        "_head",
-        "_part",
-        "_parts",
-        "_start",
-        "_transfer",
-        "bytes",
-        "error",
-        "first_seen",
-        "header",
-        "href",
-        "last_seen",
-        "requests",
-    )
-
-    def __init__(self, href: str, first: int, batch: _Batch) -> None:
-        self.href = href
-        self.header: Header | None = None
-        self.error: BaseException | None = None
-        self.first_seen = 0.0
-        self.last_seen = 0.0
-        self.requests = 0
-        self.bytes = 0
-        self._first = first
-        self._batch = batch
-        self._transfer: Transfer | None = None
-        self._start, self._end = 0, first
-        self._part: Part | None = None
-        self._head: Part | None = None
-        self._buffer: Buffer | None = None
-        self._parts = 0
-        self._begun_again = False
-
-    @property
-    def came(self) -> bool:
-        """Whether the last fetch ended in one way or the other."""
-        return self._part is not None or self.error is not None
-
-    @property
-    def finished(self) -> bool:
-        return self.header is not None or self.error is not None
-
-    def fetch(self) -> None:
-        """The range that is wanted, or the error of this file, or one that concerns all."""
-        self._part = None
-        try:
-            self._part = self._fetched()
-        except (Unreadable, *_SYSTEMIC, *FOREIGN) as error:
-            self.error = error
-
-    def _fetched(self) -> Part:
-        if self._transfer is None:
-            self.first_seen = time.time()
-            located = self._batch.stores.locate(self.href)
-            gate = self._batch.stores.gate(located.host)
-            self._transfer = Transfer(located, gate, effort=self._batch.effort, sleep=self._batch.sleep)
-        return self._transfer.first(self._end) if self._start == 0 else self._transfer.range(self._start, self._end)
-
-    def parse(self) -> bool:
-        """Take in what was fetched. False: more bytes are wanted first."""
-        if self._part is not None:
-            try:
-                self.header = self._parsed(self._part)
-            except NeedMore as more:
-                self._start, self._end = more.start, min(more.end, self._part.size)
-            except Unreadable as error:
-                self.error = error
-        if not self.finished:
-            return False
-        self._let_go()
-        return True
-
-    def _let_go(self) -> None:
-        """The bytes are of no more use, and thousands of readings wait for the end of their batch."""
-        self.last_seen = time.time()
-        if self._transfer is not None:
-            self.requests, self.bytes = self._transfer.requests, self._transfer.bytes
-        self._transfer = self._part = self._head = self._buffer = None
-
-    def _parsed(self, part: Part) -> Header:
-        self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise Unreadable(
-                f"the header lies in more than {MOST_PARTS} pieces", reason="scattered-header", remedy="rewrite the file as a COG"
-            )
-        if self._head is None or self._buffer is None:
-            self._head = part
-            self._buffer = Buffer(bytes(part.data), part.size)
-        elif (part.etag, part.size) != (self._head.etag, self._head.size):
-            self._begin_again()
-        else:
-            self._buffer.add(self._start, bytes(part.data))
-        header = _header_of(self._buffer)
-        # nobody has seen the header yet; a copy of all its fields would cost as much as reading one directory
-        object.__setattr__(header, "etag", part.etag)
-        return header
-
-    def _begin_again(self) -> None:
-        """The file was replaced between two requests; raises `NeedMore`, or `Unreadable` the second time."""
-        if self._begun_again:
-            raise Unreadable("the file is replaced while it is read", reason="changed", remedy="run again when it is written")
-        self._begun_again = True
-        self._head = None
-        raise NeedMore(0, self._first)
-
-
-def _header_of(buffer: Buffer) -> Header:
-    """By our own reader; what it refuses as malformed in form gets a second opinion from tifffile. Raises `NeedMore`, `Unreadable`."""
-    try:
-        return read_header(buffer)
-    except Unreadable as refusal:
-        if refusal.reason not in _SECOND_OPINION:
-            raise
-        try:
-            return read_header_with_tifffile(cast(BinaryIO, SparseFile(buffer)), buffer.size)
-        except Unreadable:
-            raise refusal from None

@@ -12,7 +12,7 @@ from rasterloom.access.archive.stores import CONNECT_TIMEOUT, Located
 from rasterloom.access.network.governor import Ticket
 from rasterloom.access.network.hosts import DEADLINE, LONGEST_WAIT, Gate, backoff_seconds, retry_after_seconds
 from rasterloom.access.network.translate import FOREIGN, Fault, Kind, fault_of, http_status, raised, summary
-from rasterloom.access.network.wire import Part, StatusError, Wire, WrongRange
+from rasterloom.access.network.wire import Answer, Outcome, Part, Question, StatusError, Wire, WrongRange
 from rasterloom.specs.effort import Effort
 
 WHOLE_FILE = 1 << 20
@@ -29,12 +29,14 @@ class Transfer:
 
     __slots__ = (
         "_answers",
+        "_begun",
         "_effort",
         "_paused",
         "_queued",
         "_renewed",
         "_sleep",
         "_started",
+        "_ticket",
         "bytes",
         "gate",
         "located",
@@ -53,6 +55,24 @@ class Transfer:
         self._renewed = False
         self._answers = gate.answers
         self._started = time.monotonic()
+        self._ticket: Ticket | None = None
+        self._begun: Answer | Exception | None = None
+
+    def question(self, start: int, end: int) -> Question | None:
+        """The first request of `range`, where it may be sent now: `take` its outcome. None: let `range` send it."""
+        self._ticket = None if self.gate.closed else self.gate.turns.free
+        wire = self.located.wire
+        return wire.question(self.located.href, start, end, self.located.headers) if wire is not None and self._ticket else None
+
+    def take(self, outcome: Outcome) -> Part | None:
+        """What came of the `question`. None: `range` goes on from there, and may have to wait."""
+        if not isinstance(outcome, Part):
+            self._begun = outcome
+            return None
+        self.requests += 1
+        self.gate.answered()
+        self.bytes += len(outcome.data)
+        return outcome
 
     def first(self, end: int, *, whole: int = WHOLE_FILE) -> Part:
         """Bytes 0..end; a file of up to `whole` bytes whole, where its server cannot do ranges. Raises as `range`."""
@@ -90,10 +110,11 @@ class Transfer:
     def _retried(self, start: int, end: int) -> Part:
         tries = 0
         while True:
-            ticket = self._entered()
+            begun, self._begun = self._begun, None
+            ticket = self._ticket if begun is not None and self._ticket else self._entered()
             self.requests += 1
             try:
-                part = ranged(self.located, start, end)
+                part = ranged(self.located, start, end, begun)
             except FOREIGN as error:
                 fault = fault_of(error)
                 if fault.kind is Kind.DENIED and self._with_new_credential():
@@ -180,12 +201,12 @@ class Transfer:
         return part
 
 
-def ranged(located: Located, start: int, end: int) -> Part:
+def ranged(located: Located, start: int, end: int, begun: Answer | Exception | None = None) -> Part:
     """Bytes `start <= byte < min(end, size)`. The lengths are checked: obstore hands out a short body without an error."""
     store = located.store
     wire = store if isinstance(store, Wire) else located.wire
     if wire is not None:
-        return wire.range(located.href, start, end, headers=located.headers)
+        return wire.range(located.href, start, end, headers=located.headers, begun=begun)
     assert not isinstance(store, Wire)
     answer = obs.get(store, located.key, options={"range": (start, end)})
     body = answer.bytes()

@@ -68,6 +68,11 @@ class Turns:
     def down(self) -> bool:
         return self._broken is not None
 
+    @property
+    def free(self) -> Ticket | None:
+        """The turn of who need not wait for one; None where all must ask for it."""
+        return None if self.strained else self._free
+
     def keep_to(self, limit: int) -> None:
         """No more than `limit` requests at once, from now on."""
         with self._turn:

@@ -25,14 +25,14 @@ _LARGE_PIECE = 1 << 18
 class Connection:
     """One open socket, used by one thread at a time."""
 
-    __slots__ = ("_deadline", "_socket")
+    __slots__ = ("_deadline", "socket")
 
     def __init__(self, opened: socket.socket) -> None:
-        self._socket = opened
+        self.socket = opened
         self._deadline = 0.0
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def ask(self, request: bytes, deadline: float) -> Reply:
         """Send a request that is complete and has no body; its answer as far as the body.
@@ -41,36 +41,60 @@ class Connection:
         answered, OSError (TimeoutError) and HTTPException for every other end.
         """
         self._deadline = deadline
-        self._socket.settimeout(_left(deadline))
-        self._socket.sendall(request)
-        data = self.received(_PIECE)
+        self.socket.settimeout(_left(deadline))
+        self.socket.sendall(request)
+        reply = self._fed(self.received(_PIECE), None)
+        while not reply.begun:
+            reply = self._fed(self.received(_PIECE), reply)
+        return reply
+
+    def send(self, request: bytes, deadline: float) -> None:
+        """As `ask`, without waiting for anything: `arrived` takes in the answer. Raises OSError."""
+        self._deadline = deadline
+        self.socket.setblocking(False)
+        if self.socket.send(request) < len(request):
+            raise BlockingIOError("the connection takes no whole request")
+
+    def arrived(self, reply: Reply | None) -> Reply:
+        """What is there of the answer, after the `reply` to date, without waiting. Raises BlockingIOError or SSLWantReadError: nothing."""
+        return self._fed(self.socket.recv(_PIECE), reply)
+
+    def _fed(self, data: bytes, reply: Reply | None) -> Reply:
+        """Raises as `ask`."""
         if not data:
-            raise RemoteDisconnected("the server closed the connection without an answer")
-        reply, seen = Reply(self), 0
-        while not reply.feed(data):
-            seen += len(data)
-            if seen > MOST_HEAD:
-                raise HTTPException(f"the head of the answer has more than {MOST_HEAD} bytes")
-            data = self.received(_PIECE)
-            if not data:
-                raise IncompleteRead(b"")
+            raise RemoteDisconnected("the server closed the connection without an answer") if reply is None else reply.broken_off()
+        reply = reply or Reply(self)
+        reply.feed(data)
         return reply
 
     def received(self, most: int) -> bytes:
         """What comes next, at most so many bytes; none where the server has closed the connection."""
-        self._socket.settimeout(_left(self._deadline))
-        return self._socket.recv(most)
+        self.socket.settimeout(_left(self._deadline))
+        return self.socket.recv(most)
 
     def received_into(self, place: memoryview) -> int:
         """How many bytes came; 0 where the server has closed the connection."""
-        self._socket.settimeout(_left(self._deadline))
-        return self._socket.recv_into(place)
+        self.socket.settimeout(_left(self._deadline))
+        return self.socket.recv_into(place)
 
 
 class Reply:
     """An answer whose body is still to be read. The methods that begin with `on_` are called by its parser."""
 
-    __slots__ = ("_begun", "_connection", "_done", "_fields", "_held", "_keeps", "_parser", "_silent", "_until_close", "length", "status")
+    __slots__ = (
+        "_connection",
+        "_fields",
+        "_held",
+        "_keeps",
+        "_parser",
+        "_seen",
+        "_silent",
+        "_until_close",
+        "begun",
+        "done",
+        "length",
+        "status",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self.status = 0
@@ -80,28 +104,36 @@ class Reply:
         self._fields: dict[bytes, bytes] = {}
         self._held: list[bytes] = []
         """Of the body: received, and not yet read by anybody."""
-        self._begun = self._done = self._keeps = self._until_close = False
+        self.begun = False
+        """The head is complete."""
+        self.done = False
+        """All of the body came."""
+        self._keeps = self._until_close = False
+        self._seen = 0
         self._silent = True
         self._parser: HttpResponseParser | None = _parser_of(self)
 
-    def feed(self, data: bytes) -> bool:
-        """Take in what came. True where the head is complete. Raises HTTPException for what is no answer of HTTP/1."""
+    def feed(self, data: bytes) -> None:
+        """Take in what came. Raises HTTPException for what is no answer of HTTP/1."""
         if self._parser is None:
             self._silent = False
-            return True
+            return
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
             raise BadStatusLine(f"the server answered with status {self.status}") from None
         except HttpParserError as error:
-            if not self._done:
+            if not self.done:
                 raise BadStatusLine(f"the answer is no HTTP/1.1: {error}") from None
             self._silent = False
-        if self._begun:
+        if self.begun:
             self._check()
-        if self._done:
+        else:
+            self._seen += len(data)
+            if self._seen > MOST_HEAD:
+                raise HTTPException(f"the head of the answer has more than {MOST_HEAD} bytes")
+        if self.done:
             self._parser = None  # it and this object hold each other
-        return self._begun
 
     def _check(self) -> None:
         encoding = self._fields.get(b"transfer-encoding")
@@ -109,30 +141,30 @@ class Reply:
             raise HTTPException(f"the answer has the transfer encoding {encoding[:80]!r}")
 
     def on_message_begin(self) -> None:
-        self._silent = self._silent and not self._done
+        self._silent = self._silent and not self.done
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._begun:  # else it is a trailer
+        if not self.begun:  # else it is a trailer
             self._fields[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        if parser is None or self._done:
+        if parser is None or self.done:
             return
         self.status = parser.get_status_code()
         self._keeps = parser.should_keep_alive()
-        self._begun = not 100 <= self.status < 200
+        self.begun = not 100 <= self.status < 200
         length = self._fields.get(b"content-length")
         self.length = None if length is None else int(length)
         self._until_close = self.length is None and b"transfer-encoding" not in self._fields
 
     def on_body(self, data: bytes) -> None:
-        if not self._done:
+        if not self.done:
             self._held.append(data)
 
     def on_message_complete(self) -> None:
-        if self._begun:
-            self._done = True
+        if self.begun:
+            self.done = True
         else:  # an interim answer
             self._fields.clear()
 
@@ -144,7 +176,7 @@ class Reply:
     @property
     def complete(self) -> bool:
         """Whether the body was read to its end."""
-        return self._done and not self._held
+        return self.done and not self._held
 
     @property
     def reusable(self) -> bool:
@@ -154,10 +186,10 @@ class Reply:
     def read(self, most: int) -> bytes:
         """The next `most` bytes of the body, or all that are left: `complete` says so. Fewer where the connection ends before."""
         have = sum(map(len, self._held))
-        while have < most and not self._done:
+        while have < most and not self.done:
             piece = self._connection.received(min(max(most - have, _PIECE), _LARGE_PIECE))
             if not piece:
-                self._done = self._until_close
+                self.done = self._until_close
                 self._keeps = False
                 break
             before = len(self._held)
@@ -166,6 +198,14 @@ class Reply:
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held = [data[most:]] if len(data) > most else []
         return data[:most] if len(data) > most else data
+
+    def brings(self, most: int) -> bool:
+        """Whether it is a range of at most so many bytes, and they come as they are."""
+        return self.status == 206 and self.plain and (self.length or 0) <= most
+
+    def broken_off(self) -> IncompleteRead:
+        """The connection has ended before the answer."""
+        return IncompleteRead(b"", self.length - sum(map(len, self._held)) if self.begun and self.length else None)
 
     @property
     def chunked(self) -> bool:
@@ -189,7 +229,7 @@ class Reply:
             have += len(piece)
         while have < count and (got := self._connection.received_into(place[have:])):
             have += got
-        self._held, self._parser, self._done = [], None, have == count
+        self._held, self._parser, self.done = [], None, have == count
         return place[:have].toreadonly()
 
 

@@ -35,9 +35,9 @@ _DRAINED = 1 << 16
 """Bytes of an answer that nobody wants, read to keep its connection."""
 _LARGE = 1 << 16
 """Bytes of a body that are worth a place of their own."""
-_IDLE = 256
+_IDLE = 512
 """Connections that wait for the next request, per origin."""
-_STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What the end of a connection looks like that the server closed while it waited."""
 _PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::\d+)?(?=/(?:\w[\w.+=,-]*/)*\w[\w.+=,-]*\Z)", re.ASCII)
 """Origin of a URL in which nothing needs quoting."""
@@ -58,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Origin:
+class Origin:
     """One host and port, with the connections to it that wait for the next request."""
 
     parts: SplitResult
@@ -69,11 +69,33 @@ class _Origin:
     """Memory of large answers."""
     idle: list[Connection] = field(default_factory=list[Connection])
 
+    def taken(self) -> Connection | None:
+        """One of those that wait."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return None
+
+    def keep(self, connection: Connection) -> None:
+        if len(self.idle) < _IDLE:
+            self.idle.append(connection)
+        else:
+            connection.close()
+
+
+class Question(NamedTuple):
+    """A request for bytes `start <= byte < end`, for whoever has a connection."""
+
+    origin: Origin
+    request: bytes
+    start: int
+    end: int
+
 
 class _Place(NamedTuple):
     """Where one request goes."""
 
-    origin: _Origin
+    origin: Origin
     target: str
     """Path and query, quoted."""
 
@@ -106,16 +128,28 @@ class Wire:
         self._dial = dial or self._dialled
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._origins: dict[str, _Origin] = {}
+        self._origins: dict[str, Origin] = {}
         self._bodies = Recycled()
 
-    def range(self, href: str, start: int, end: int, *, headers: Headers = ()) -> Part:
-        """Bytes `start <= byte < min(end, size)`.
+    def question(self, href: str, start: int, end: int, headers: Headers) -> Question | None:
+        """What `range` would ask first; None where that is no plain URL of an origin that was asked before."""
+        plain = _PLAIN.match(href)
+        origin = self._origins.get(plain[0]) if plain else None
+        if plain is None or origin is None:
+            return None
+        lines = "".join([_line(name, value) for name, value in headers])
+        request = f"GET {href[plain.end() :]}{origin.lines}Range: bytes={start}-{end - 1}\r\n{lines}\r\n"
+        return Question(origin, request.encode("latin-1"), start, end)
+
+    def range(self, href: str, start: int, end: int, *, headers: Headers = (), begun: Answer | Exception | None = None) -> Part:
+        """Bytes `start <= byte < min(end, size)`. `begun`: what came of its `question`, where that was asked already.
 
         Raises `StatusError`, `RangesIgnored`, `Unreadable` (`forbidden-host`, `redirect-loop`), and OSError, SSLError or HTTPException of
         a connection that fails.
         """
-        with self._answer(href, f"Range: bytes={start}-{end - 1}\r\n", headers) as answer:
+        if isinstance(begun, Exception):
+            raise begun
+        with self._answer(href, f"Range: bytes={start}-{end - 1}\r\n", headers, begun) as answer:
             return answer.part(start, end)
 
     def whole(self, href: str, largest: int, *, headers: Headers = ()) -> Part | None:
@@ -123,13 +157,13 @@ class Wire:
         with self._answer(href, "", headers) as answer:
             return answer.whole(largest)
 
-    def _answer(self, href: str, wanted: str, secrets: Headers) -> _Answer:
+    def _answer(self, href: str, wanted: str, secrets: Headers, begun: Answer | None = None) -> Answer:
         """The answer at the end of the redirects, whose body is still to be read. `wanted`: the lines that go to every host."""
         deadline = time.monotonic() + self._timeout
         url, place = href, self._place(href)
         lines = wanted + "".join([_line(name, value) for name, value in secrets])
         for _ in range(MOST_REDIRECTS + 1):
-            answer = self._ask(place, lines, deadline)
+            answer, begun = begun or self._ask(place, lines, deadline), None
             if answer.status not in _REDIRECTS:
                 return answer
             url, before = urljoin(url, answer.header("Location") or ""), place.origin
@@ -147,22 +181,22 @@ class Wire:
         parts = _checked(url, self._policy)
         netloc = _ascii(parts.netloc.rpartition("@")[2].lower())
         lines = f" HTTP/1.1\r\nHost: {netloc}\r\nUser-Agent: rasterloom\r\nAccept-Encoding: identity\r\n"
-        origin = self._origins.setdefault(f"{parts.scheme}://{netloc}", _Origin(parts, lines, self._bodies))
+        origin = self._origins.setdefault(f"{parts.scheme}://{netloc}", Origin(parts, lines, self._bodies))
         return _Place(origin, requote_uri(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"))
 
-    def _ask(self, place: _Place, lines: str, deadline: float) -> _Answer:
+    def _ask(self, place: _Place, lines: str, deadline: float) -> Answer:
         origin = place.origin
         request = f"GET {place.target}{origin.lines}{lines}\r\n".encode("latin-1")
         try:
             return self._sent(origin.idle.pop(), origin, request, deadline)
-        except (IndexError, *_STALE):
+        except (IndexError, *STALE):
             # none was there, or the server had closed it: a new one tells the truth
             return self._sent(Connection(self._connected(origin.parts)), origin, request, deadline)
 
     @staticmethod
-    def _sent(connection: Connection, origin: _Origin, request: bytes, deadline: float) -> _Answer:
+    def _sent(connection: Connection, origin: Origin, request: bytes, deadline: float) -> Answer:
         try:
-            return _Answer(connection, connection.ask(request, deadline), origin)
+            return Answer(connection, connection.ask(request, deadline), origin)
         except (OSError, HTTPException):
             connection.close()
             raise
@@ -195,16 +229,18 @@ class Wire:
         return connected(self._policy.addresses(host, port))
 
 
-class _Answer:
+class Answer:
     """An answer whose connection goes back to the others when its body was read to the end, and is closed otherwise."""
 
-    __slots__ = ("_connection", "_origin", "_reply", "status")
+    __slots__ = ("_connection", "_idle", "_origin", "_reply", "status")
 
-    def __init__(self, connection: Connection, reply: Reply, origin: _Origin) -> None:
+    def __init__(self, connection: Connection, reply: Reply, origin: Origin, idle: list[Connection] | None = None) -> None:
+        """`idle`: where the connection waits afterwards, if not with the others of its origin."""
         self._connection, self._reply, self._origin = connection, reply, origin
+        self._idle = origin.idle if idle is None else idle
         self.status = reply.status
 
-    def __enter__(self) -> _Answer:
+    def __enter__(self) -> Answer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -223,8 +259,8 @@ class _Answer:
         except (OSError, HTTPException):
             self._connection.close()
             return
-        if self._reply.reusable and len(self._origin.idle) < _IDLE:
-            self._origin.idle.append(self._connection)
+        if self._reply.reusable and len(self._idle) < _IDLE:
+            self._idle.append(self._connection)
         else:
             self._connection.close()
 
@@ -265,6 +301,11 @@ class _Answer:
         if len(data) < expected:
             raise IncompleteRead(b"", expected - len(data))
         return data
+
+
+Outcome = Part | Answer | OSError | HTTPException | None
+"""Of a `Question`: what was asked for, an answer that is something else, or how the connection failed; None where the server had closed
+it before, which says nothing."""
 
 
 def connected(addresses: Addresses) -> socket.socket:
