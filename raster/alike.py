@@ -7,9 +7,10 @@ Whatever is not exactly so is read in full.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from rasterloom.raster.buffer import Buffer
 from rasterloom.raster.geokeys import affine_of, georeference
 from rasterloom.raster.header import Header, Level
 from rasterloom.raster.ifd import Directories, Value, start_of
-from rasterloom.raster.levels import all_sound, grid_of, samples_of
+from rasterloom.raster.levels import INT64, grid_of, samples_of, sound
 from rasterloom.raster.pyramid import Pyramid
 
 MOST_LAYOUTS = 256
@@ -37,35 +38,61 @@ _OWN_TABLES = frozenset({"tile_offsets", "tile_byte_counts"})
 
 
 @dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the tile tables of all levels are: the offsets of each, then the byte counts of each."""
+
+    runs: tuple[tuple[tuple[slice, ...], np.dtype[Any]], ...]
+    """Of tables that follow each other and are of one type."""
+    levels: tuple[slice, ...]
+    """Which of the tiles are whose."""
+
+    @classmethod
+    def of(cls, tables: Sequence[tuple[Value, Value]]) -> _Places:
+        values = [*(offsets for offsets, _ in tables), *(counts for _, counts in tables)]
+        runs = [(tuple([slice(value.start, value.end) for value in run]), kind) for kind, run in groupby(values, lambda value: value.dtype)]
+        ends = list(accumulate(offsets.count for offsets, _ in tables))
+        return cls(
+            runs=tuple((parts, kind) for parts, kind in runs if kind is not None),
+            levels=tuple(slice(start, stop) for start, stop in pairwise([0, *ends])),
+        )
+
+    def read(self, data: bytes) -> NDArray[np.int64]:
+        """As `sound` takes them. Bytes are joined before they are numbers: each of ten arrays would cost as much as ten slices."""
+        found = [np.frombuffer(b"".join([data[part] for part in parts]), kind) for parts, kind in self.runs]
+        return np.concatenate(found, dtype=INT64, casting="unsafe")
+
+
+@dataclass(frozen=True, slots=True)
 class _Layout:
     """What a header has in common with all that are laid out as it is."""
 
-    same: tuple[tuple[int, int, bytes], ...]
-    """Where bytes begin and end, and what they are."""
+    same: tuple[slice, ...]
+    text: bytes
+    """Where the bytes are that all have in common, and what they are."""
     end: int
     """First byte after the header."""
-    tables: tuple[tuple[Value, Value], ...]
-    """Where the offsets and byte counts of each level are."""
+    tables: _Places
     limit: int
     """Bytes that a tile may have."""
     placed: tuple[Value, Value] | None
     """Where pixel scale and tiepoint are, where the file has both."""
     pixel_is_point: bool
-    kept: tuple[int, ...]
-    kinds: tuple[int, ...]
     levels: tuple[dict[str, Any], ...]
+    overviews: tuple[int, ...]
+    masks: tuple[int, ...]
+    overview_masks: tuple[int, ...]
+    """Which of the levels these are; the first one is the full resolution."""
     header: dict[str, Any]
 
     def fits(self, data: bytes) -> bool:
-        return len(data) >= self.end and all(data[start:stop] == text for start, stop, text in self.same)
+        return len(data) >= self.end and b"".join([data[part] for part in self.same]) == self.text
 
     def header_of(self, data: bytes, size: int | None) -> Header | None:
         """None where something about the tiles or the place is out of the ordinary."""
         if size is not None and self.end > size:
             return None
-        tables = [(_array(data, offsets), _array(data, counts)) for offsets, counts in self.tables]
-        sound = all_sound(tables, self.limit, size)
-        if sound is None:
+        tables = sound(self.tables.read(data), self.tables.levels, self.limit, size)
+        if tables is None:
             return None
         transform, scale, tiepoint = None, None, None
         if self.placed is not None:
@@ -73,13 +100,12 @@ class _Layout:
             transform = affine_of(scale, tiepoint, None, pixel_is_point=self.pixel_is_point)
             if transform is None:
                 return None
-        levels = [Level(tile_offsets=o, tile_byte_counts=c, **level) for level, (o, c) in zip(self.levels, sound, strict=True)]
-        pyramid = Pyramid.arranged(self.kept, self.kinds, levels)
+        levels = [Level(tile_offsets=o, tile_byte_counts=c, **level) for level, (o, c) in zip(self.levels, tables, strict=True)]
         return Header(
-            full=pyramid.full,
-            overviews=pyramid.overviews,
-            mask=pyramid.mask,
-            overview_masks=pyramid.overview_masks,
+            full=levels[0],
+            overviews=tuple([levels[number] for number in self.overviews]),
+            mask=levels[self.masks[0]] if self.masks else None,
+            overview_masks=tuple([levels[number] for number in self.overview_masks]),
             transform=transform,
             pixel_scale=scale,
             tiepoint=tiepoint,
@@ -108,14 +134,14 @@ def remember(buffer: Buffer, found: Directories, pyramid: Pyramid, header: Heade
     if found.end > len(buffer.first) or not found.walked or found.walked[0][2].inline:
         return
     layout = _layout(buffer.first, found, pyramid, header)
-    if layout is None or sum(len(text) for _, _, text in layout.same) > MOST_BYTES:
+    if layout is None or len(layout.text) > MOST_BYTES:
         return
     start, stop, _ = found.walked[0]
     key = buffer.first[start:stop]
     if key not in _KNOWN and len(_KNOWN) >= MOST_LAYOUTS:
         _KNOWN.clear()
     twins = _KNOWN.get(key, [])
-    _KNOWN[key] = [layout, *(twin for twin in twins if twin.same != layout.same)][:MOST_TWINS]
+    _KNOWN[key] = [layout, *(twin for twin in twins if (twin.same, twin.text) != (layout.same, layout.text))][:MOST_TWINS]
 
 
 def _layout(data: bytes, found: Directories, pyramid: Pyramid, header: Header) -> _Layout | None:
@@ -129,18 +155,26 @@ def _layout(data: bytes, found: Directories, pyramid: Pyramid, header: Header) -
         return None
     tags = found.ifds[0]
     place = georeference(header.byte_order, tags.get(fields.GEO_KEYS), tags.get(fields.GEO_DOUBLES), tags.get(fields.GEO_ASCII))
+    same = tuple(slice(start, stop) for start, stop in _same(found))
     return _Layout(
-        same=tuple((start, stop, data[start:stop]) for start, stop in _same(found)),
+        same=same,
+        text=b"".join([data[part] for part in same]),
         end=found.end,
-        tables=tuple(table for table in tables if table is not None),
+        tables=_Places.of([table for table in tables if table is not None]),
         limit=min(grid_of(found.ifds[number], samples_of(found.ifds[number])).limit for number in pyramid.kept),
         placed=(first[fields.PIXEL_SCALE], first[fields.TIEPOINT]) if said else None,
         pixel_is_point=place.pixel_is_point,
-        kept=pyramid.kept,
-        kinds=pyramid.kinds,
         levels=tuple(_without(level, _OWN_TABLES) for level in pyramid.levels),
+        overviews=_numbers(pyramid.levels, pyramid.overviews),
+        masks=_numbers(pyramid.levels, [pyramid.mask] if pyramid.mask else []),
+        overview_masks=_numbers(pyramid.levels, pyramid.overview_masks),
         header=_without(header, _OWN),
     )
+
+
+def _numbers(levels: Sequence[Level], some: Sequence[Level]) -> tuple[int, ...]:
+    """Which of the levels they are."""
+    return tuple(next(number for number, level in enumerate(levels) if level is one) for one in some)
 
 
 def _without(record: Header | Level, names: frozenset[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -228,9 +229,18 @@ def _raw_tables(tags: Tags, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
 def all_sound(tables: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: int, size: int | None) -> list[Tables] | None:
     """The tables of all levels, checked at once: what is ordinary costs a few array operations per file and not per level.
 
-    None: something is not ordinary (a sparse tile among them); `_tables` finds out what.
+    None: as `sound`.
     """
     flat = np.concatenate([*(offsets for offsets, _ in tables), *(counts for _, counts in tables)], dtype=INT64, casting="unsafe")
+    ends = list(accumulate(len(offsets) for offsets, _ in tables))
+    return sound(flat, [slice(start, stop) for start, stop in pairwise([0, *ends])], limit, size)
+
+
+def sound(flat: NDArray[np.int64], levels: Sequence[slice], limit: int, size: int | None) -> list[Tables] | None:
+    """The tables of each level out of `flat`, the offsets of all and then the byte counts of all; unsigned 64-bit values may have wrapped.
+
+    None: something is not ordinary (a sparse tile among them); `_tables` finds out what.
+    """
     half = len(flat) // 2
     offsets, counts = flat[:half], flat[half:]
     if np.minimum.reduce(flat) <= 0 or np.maximum.reduce(counts) > limit:
@@ -238,13 +248,7 @@ def all_sound(tables: Sequence[tuple[NDArray[Any], NDArray[Any]]], limit: int, s
     # no value is negative, so a sum that overflows is, and as an unsigned number it is larger than any file
     if np.maximum.reduce((offsets + counts).view(UINT64)) > (FAR if size is None else size):
         return None
-    found: list[Tables] = []
-    start = 0
-    for table, _ in tables:
-        stop = start + len(table)
-        found.append((offsets[start:stop], counts[start:stop]))
-        start = stop
-    return found
+    return [(offsets[part], counts[part]) for part in levels]
 
 
 def _tables(offsets: NDArray[Any], counts: NDArray[Any], limit: int, size: int | None) -> Tables:

@@ -102,4 +102,4 @@ def test_what_is_remembered_is_bounded(corpus: dict[str, Path], monkeypatch: pyt
         outcome(data, len(data))
         assert len(known()) <= 3
         assert all(len(twins) <= alike.MOST_TWINS for twins in known().values())
-        assert all(sum(len(text) for *_, text in twin.same) <= alike.MOST_BYTES for twins in known().values() for twin in twins)
+        assert all(len(twin.text) <= alike.MOST_BYTES for twins in known().values() for twin in twins)
