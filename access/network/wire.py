@@ -7,7 +7,6 @@ whole answer, and never more bytes than were asked for.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import socket
@@ -16,19 +15,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import NamedTuple
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, requote_uri
 
-from rasterloom.access.network.hosts import Addresses, Policy, retry_after_seconds
+from rasterloom.access.network.dial import connected, through
+from rasterloom.access.network.hosts import Policy, retry_after_seconds
 from rasterloom.access.network.http1 import Connection, Reply
 from rasterloom.errors import Unreadable
 from rasterloom.raster.recycled import Recycled
 
-CONNECT_TIMEOUT = 10.0
 MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DRAINED = 1 << 16
@@ -225,7 +224,7 @@ class Wire:
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         if proxy and not proxy_bypass(host):
-            return _through(urlsplit(proxy if "://" in proxy else f"http://{proxy}"), host, port)
+            return through(urlsplit(proxy if "://" in proxy else f"http://{proxy}"), host, port)
         return connected(self._policy.addresses(host, port))
 
 
@@ -306,40 +305,6 @@ class Answer:
 Outcome = Part | Answer | OSError | HTTPException | None
 """Of a `Question`: what was asked for, an answer that is something else, or how the connection failed; None where the server had closed
 it before, which says nothing."""
-
-
-def connected(addresses: Addresses) -> socket.socket:
-    """A connection to the first of these addresses that takes it. Raises OSError."""
-    refusal: OSError = ConnectionRefusedError("the host has no address")
-    for family, kind, protocol, _, address in addresses:
-        opened = socket.socket(family, kind, protocol)
-        try:
-            opened.settimeout(CONNECT_TIMEOUT)
-            opened.connect(address)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            opened.close()
-            refusal = error
-        else:
-            return opened
-    raise refusal
-
-
-def _through(proxy: SplitResult, host: str, port: int) -> socket.socket:
-    """A tunnel of the machine's proxy. The proxy is the administrator's: it may be anywhere, and decides itself where it connects to."""
-    tunnel = connected(socket.getaddrinfo(proxy.hostname, proxy.port or 80, type=socket.SOCK_STREAM))
-    words = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
-    user = f"Proxy-Authorization: Basic {base64.b64encode(words).decode()}\r\n" if proxy.username else ""
-    try:
-        tunnel.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{user}\r\n".encode("ascii"))
-        answer = HTTPResponse(tunnel, method="CONNECT")
-        answer.begin()
-        if answer.status != 200:
-            raise ConnectionRefusedError(f"the proxy answered with status {answer.status}")
-    except BaseException:
-        tunnel.close()
-        raise
-    return tunnel
 
 
 def _line(name: str, value: str) -> str:
