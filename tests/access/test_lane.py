@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from rasterloom.access.headers import fetch_headers
-from rasterloom.access.hosts import Gates, Policy
-from rasterloom.access.lane import Lane
-from rasterloom.access.secrets import environment_secrets
-from rasterloom.access.stores import Stores
+from rasterloom.access.archive.headers import fetch_headers
+from rasterloom.access.archive.stores import Stores
+from rasterloom.access.credentials.secrets import environment_secrets
+from rasterloom.access.network.hosts import Gates, Policy
+from rasterloom.access.network.lane import Lane
+from rasterloom.access.network.wire import Answer, Outcome, Part, RangesIgnored, StatusError, Wire
 from rasterloom.access.values import Asset, Failure
-from rasterloom.access.wire import Answer, Outcome, Part, RangesIgnored, StatusError, Wire
 from rasterloom.errors import AccessDenied
 from rasterloom.raster.header import Header
 from rasterloom.specs.effort import AuthRef, Effort
