@@ -199,7 +199,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, help="a folder of TIFFs whose headers are to be counted")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--concurrency", type=_numbers(int), default=[DEFAULT_CONCURRENCY, 128, 256], help="requests under way at once, for every side"
+        "--concurrency", type=_numbers(int), default=[DEFAULT_CONCURRENCY, 128, 256, 512], help="requests under way at once, for every side"
     )
     parser.add_argument("--headers", type=int, default=8000)
     parser.add_argument("--latencies", type=_numbers(float), default=[DECISIVE_LATENCY], metavar="MS,MS")
