@@ -6,7 +6,8 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,12 +15,16 @@ import pyarrow as pa
 from rasterloom.access.stactable import METADATA, stac_items, stac_schema
 from rasterloom.access.versions.commits import COMMITS, VERSIONS
 from rasterloom.access.versions.version import VersionWriter
+from rasterloom.access.workspace.clock import SYSTEM, Clock
 from rasterloom.access.workspace.disk import LocalWorkspace, disk_errors
 from rasterloom.access.workspace.files import Workspace
 from rasterloom.access.workspace.place import is_remote, open_workspace
 from rasterloom.errors import AccessDenied, SpecError
 
 _HIVE = ("year", "month")
+_MARK = "export"
+_ABANDONED = timedelta(days=1)
+"""Files that no note names, and that are so old, are of no copy that is under way."""
 _OWN_KEYS = {"geo", "ARROW:schema"}
 """Metadata that are made anew for each file."""
 
@@ -103,16 +108,24 @@ def _rename(staging: Path, path: Path, aside: Path) -> None:
         raise
 
 
-def put_beside(copy: Copy, workspace: Workspace, home: str, old: Sequence[str], note: Note) -> None:
-    """Write new files below `home` of an object store, then the note that names them, then delete the `old` ones."""
-    token = f"export-{uuid.uuid4().hex[:8]}"
+def put_beside(copy: Copy, workspace: Workspace, home: str, old: Sequence[str], note: Note, *, clock: Clock = SYSTEM) -> None:
+    """Write new files below `home` of an object store, then the note that names them, then delete the `old` ones, and what a copy that
+    was killed has left there: a plain reader would take its rows for ours."""
+    token = f"{_MARK}-{uuid.uuid4().hex[:8]}"
+    if workspace.size(f"{home}/{note.name}") is None:
+        workspace.write(
+            f"{home}/{note.name}", replace(note, facts={**note.facts, "snapshot": ""}).text([])
+        )  # from here on the place is taken
     try:
         files = _write(copy, workspace, home, token)
         workspace.write(f"{home}/{note.name}", note.text(files))
     except BaseException:
         workspace.delete_files([entry.key for entry in workspace.list(home) if f"part-{token}-" in entry.key])
         raise
-    workspace.delete_files([f"{home}/{file}" for file in old])
+    named = {f"{home}/{file}" for file in files}
+    others = [entry for entry in workspace.list(home) if f"part-{_MARK}-" in entry.key and entry.key not in named]
+    left = [entry.key for entry in others if clock.now() - entry.modified >= _ABANDONED]
+    workspace.delete_files([*(f"{home}/{file}" for file in old), *left])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import geopandas
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -14,8 +17,9 @@ from obstore.store import MemoryStore
 
 from rasterloom.access.collection import Collection, load
 from rasterloom.access.export import Note, copy_as, put_beside
-from rasterloom.access.exports import NOTE, check_export, refresh_export
+from rasterloom.access.exports import NOTE, Target, check_export, refresh_export
 from rasterloom.access.workspace.bucket import BucketWorkspace
+from rasterloom.access.workspace.clock import SYSTEM
 from rasterloom.errors import SpecError
 from tests.access.world import JUNE, World
 
@@ -96,3 +100,31 @@ def test_on_an_object_store_new_files_come_first_and_old_ones_go_last(collection
     assert sorted(entry.key for entry in bucket.list("s2")) == sorted([f"s2/{NOTE}", *(f"s2/{file}" for file in second)])
     table = ds.dataset([f"s2/{file}" for file in second], filesystem=bucket.filesystem()).to_table(columns=["id"])
     assert table.num_rows == 6
+
+
+class Killed(BaseException):
+    """No handler of ours is to run: there is none in a process that was killed."""
+
+
+def test_a_copy_that_was_killed_is_made_anew_and_leaves_no_rows(collection: Collection) -> None:
+    bucket = BucketWorkspace(MemoryStore(), "s3://bucket/shared")
+    about = Note(name=NOTE, facts={"name": "s2", "snapshot": "run-1", "format": "collection"})
+
+    def put(rows: Iterable[pa.RecordBatch], old: list[str], *, later: timedelta = timedelta(0)) -> None:
+        clock = replace(SYSTEM, now=lambda: SYSTEM.now() + later)
+        put_beside(copy_as("collection", collection.schema, collection.metadata, rows), bucket, "s2", old, about, clock=clock)
+
+    def killed() -> Iterator[pa.RecordBatch]:
+        bucket.write("s2/part-export-dead-0.parquet", b"half")
+        raise Killed
+        yield
+
+    with pytest.raises(Killed):
+        put(killed(), [])
+    target = Target(bucket, "s2", "s3://bucket/shared/s2", NOTE)
+    assert target.note == {"name": "s2", "snapshot": "", "format": "collection", "files": []}, "the place is ours, and holds nothing"
+    put(collection.to_batches(), [])
+    assert bucket.size("s2/part-export-dead-0.parquet") == 4, "it may be of a copy that is under way"
+    assert target.note is not None
+    put(collection.to_batches(), target.note["files"], later=timedelta(days=2))
+    assert sorted(entry.key for entry in bucket.list("s2")) == sorted([f"s2/{NOTE}", *(f"s2/{file}" for file in target.note["files"])])
