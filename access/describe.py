@@ -43,9 +43,11 @@ def size_text(size: float) -> str:
 
 
 def _text(value: object) -> str:
-    """One short line."""
+    """One short line; an address, at the end of a text or alone, is never cut: it would lead nowhere."""
     if value is None:
         return "-"
+    if isinstance(value, str) and "/" in value.rpartition(" ")[2]:
+        return value
     parts = [_part(part) for part in value] if isinstance(value, (list, tuple)) else [_part(value)]
     text = ", ".join(parts)
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 20]}... ({len(parts)})" if len(parts) > 1 else f"{text[: _WIDTH - 3]}..."

@@ -53,7 +53,9 @@ def test_a_read_of_options_is_remembered_and_shown(workspace: str, capsys: pytes
     shown = told(["info", NAME], workspace, capsys)
     assert ("cube", 2) in [(each["read"], each["version"]) for each in shown["reads"]]
     assert main(["info", NAME, "--workspace", workspace]) == 0
-    assert "stack, output 2 of " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "stack, output 2 of " in said
+    assert other["read"]["data"] in said, "a path is told whole"
     assert told(["verify", NAME], workspace, capsys)["damaged"] is False
     collected = told(["gc", NAME, "--dry-run"], workspace, capsys)["collected"]
     assert f"{NAME}.cube" in [each["name"] for each in collected]
