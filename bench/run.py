@@ -5,7 +5,7 @@
 
 Needs the `test` extra (rasterio writes the two templates and is one of the sides). Rasteret needs Python 3.12 or 3.13 and its own
 virtual environment (`pip install rasteret==0.4.1`); without it, its columns stay empty. The others are async-geotiff and
-odc-stac (`pip install async-geotiff odc-stac obstore`), for reads alone. Everything is served from this machine with
+odc-stac (`pip install async-geotiff odc-stac obstore`), for reads and composites alone. Everything is served from this machine with
 injected latency, by a process of its own. Ends with 1 where a bound is missed or a side fails. All ratios compare runs of this one call.
 """
 
