@@ -9,14 +9,14 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, ObjectStore, S3Store
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
 from rasterloom.access.credentials.auth import keys_of, known
 from rasterloom.access.credentials.aws import config_of
@@ -42,7 +42,8 @@ _PLAIN_HREF = re.compile(r"(https?://[a-zA-Z0-9.:-]+)/((?:\w[\w.+=,-]*/)*\w[\w.+
 """Origin and key of a URL in which nothing needs decoding."""
 Key = tuple[str, ...]
 Store = ObjectStore | Wire
-"""obstore follows redirects to wherever they lead, so https hosts that could send us anywhere are read by a client of our own."""
+"""http and https are read by a client of our own: obstore follows redirects to wherever they lead, and takes twice the work for a range
+(docs/decisions/016, 017 and 021)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,11 @@ class Located:
     host: str
     href: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """What else a client sends to the origin of `href`, and to no target of a redirect. The store sends them already."""
+    """What else a client sends to the origin of `href`, and to no target of a redirect."""
     renew: Callable[[], Located] | None = field(default=None, repr=False, compare=False)
     """Where its credential runs out: the same object with a new one, to be asked for once after a refusal.
 
     Raises `Unavailable` or `AccessDenied` where none can be had."""
-    wire: Wire | None = field(default=None, repr=False, compare=False)
-    """Of http and https: the client for ranges, which it reads with half of obstore's work (docs/decisions/017 and 021)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Stores:
         """The same, where that needs no more than a look: most hrefs are plain and of an origin that was checked before."""
         plain = _PLAIN_HREF.fullmatch(href)
         known = self._origins.get(plain[1]) if plain else None
-        return Located(known.store, plain[2], known.host, href, known.headers, None, known.wire) if plain and known else None
+        return Located(known.store, plain[2], known.host, href, known.headers) if plain and known else None
 
     def _located(self, href: str) -> Located:
         try:
@@ -139,22 +138,22 @@ class Stores:
             case _:
                 return self._file(parts, href)
 
-    def _object(self, place: Place, key: str, href: str, *, host: str, base: str = "") -> Located:
-        """`key` in the store of `place`, made once. `base` is the part of a URL that its store is for."""
-        name = (place.kind, place.host, place.container, place.endpoint, base)
+    def _object(self, place: Place, key: str, href: str, *, host: str) -> Located:
+        """`key` in the store of `place`, made once."""
+        name = (place.kind, place.host, place.container, place.endpoint)
         found = self._stores.get(name)
         if found is None:
-            found = self._opened(name, place, base)
+            found = self._opened(name, place)
         if found.grant.renewing is None or found.lease is None:
             return Located(found.store, key, host, href, found.grant.headers)
         lease = found.grant.renewing.current()  # here, in the thread that waits for it, and not in one of obstore's
         if place.kind == "web" and lease.number != found.lease.number:
             # its header stands in the store
             self._forget(name, found)
-            return self._object(place, key, href, host=host, base=base)
+            return self._object(place, key, href, host=host)
         return Located(found.store, key, host, href, found.grant.headers, partial(self._renewed, name, found, lease, href))
 
-    def _opened(self, name: Key, place: Place, base: str) -> _Open:
+    def _opened(self, name: Key, place: Place) -> _Open:
         # most providers have nothing for web hosts, and what they need may be missing here
         grant = self.keys.grant(place) if self._opens_web or place.kind != "web" else ANONYMOUS
         lease = grant.renewing.current() if grant.renewing else None
@@ -164,7 +163,7 @@ class Stores:
             if found is None:
                 if len(self._stores) >= _MOST_STORES:
                     self._stores.clear()
-                found = self._stores[name] = _Open(self._made(place, grant, base), grant, lease)
+                found = self._stores[name] = _Open(self._made(place, grant), grant, lease)
         return found
 
     def _forget(self, name: Key, opened: _Open) -> None:
@@ -179,15 +178,15 @@ class Stores:
         self._forget(name, opened)
         return self._located(href)
 
-    def _made(self, place: Place, grant: Grant, base: str) -> Store:
+    def _made(self, place: Place, grant: Grant) -> Store:
         """No request yet: what fails here are the options."""
         try:
-            return self._store(place, grant, base)
+            return self._store(place, grant)
         except (BaseError, ValueError, TypeError) as error:
-            where = base or place.host or place.container
+            where = place.host or place.container
             raise SpecError(f"access to {where} cannot be set up: {summary(error)}", remedy="correct auth in the spec") from None
 
-    def _store(self, place: Place, grant: Grant, base: str) -> Store:
+    def _store(self, place: Place, grant: Grant) -> Store:
         match place.kind:
             case "s3":
                 return self._s3(place, grant)
@@ -195,10 +194,8 @@ class Stores:
                 return self._gcs(place, grant)
             case "az":
                 return self._azure(place, grant)
-            case "web" if self._policy.strict(urlsplit(base)):
-                return self._wire
             case "web":
-                return HTTPStore.from_url(base, client_options=self._client(base, grant.headers), retry_config=_NO_RETRIES)
+                return self._wire
 
     def _web(self, parts: SplitResult, href: str) -> Located:
         if not parts.hostname:
@@ -207,9 +204,7 @@ class Stores:
         if self._opens_web and self.keys.is_blob(netloc.lower()):
             return self._blob(parts, href)
         key = _plain_key(parts.path)
-        # obstore encodes the key segment by segment; a path that would not survive that goes whole into the URL of the store
-        base = urlunsplit((parts.scheme, netloc, "" if key else parts.path, parts.query, ""))
-        located = replace(self._object(Place(kind="web", host=netloc.lower()), key, href, host=netloc, base=base), wire=self._wire)
+        located = self._object(Place(kind="web", host=netloc.lower()), key, href, host=netloc)
         if key and not parts.query and located.renew is None:
             self._origins[f"{parts.scheme}://{parts.netloc}"] = located
         return located
@@ -254,8 +249,8 @@ class Stores:
         path = unquote(parts.path) if parts.scheme else href
         return Located(_DISK, os.path.abspath(path).lstrip("/"), "this machine", href)
 
-    def _client(self, url: str, headers: tuple[tuple[str, str], ...] = ()) -> Any:
-        options: dict[str, Any] = {
+    def _client(self, url: str) -> Any:
+        return {
             "http1_only": True,  # one core of client: HTTP/2 cost 20 % more CPU per header and 30 % less throughput
             "pool_max_idle_per_host": "256",
             "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT, self._effort.timeout)),
@@ -263,7 +258,6 @@ class Stores:
             "allow_http": url.startswith("http:"),
             "user_agent": "rasterloom",
         }
-        return options | {"default_headers": dict(headers)} if headers else options
 
     def _s3(self, place: Place, grant: Grant) -> ObjectStore:
         # a bucket that is read without credentials lies at the same endpoint and in the same region

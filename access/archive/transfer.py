@@ -61,8 +61,8 @@ class Transfer:
     def question(self, start: int, end: int) -> Question | None:
         """The first request of `range`, where it may be sent now: `take` its outcome. None: let `range` send it."""
         self._ticket = None if self.gate.closed else self.gate.turns.free
-        wire = self.located.wire
-        return wire.question(self.located.href, start, end, self.located.headers) if wire is not None and self._ticket else None
+        wire = self.located.store
+        return wire.question(self.located.href, start, end, self.located.headers) if isinstance(wire, Wire) and self._ticket else None
 
     def take(self, outcome: Outcome) -> Part | None:
         """What came of the `question`. None: `range` goes on from there, and may have to wait."""
@@ -204,10 +204,8 @@ class Transfer:
 def ranged(located: Located, start: int, end: int, begun: Answer | Exception | None = None) -> Part:
     """Bytes `start <= byte < min(end, size)`. The lengths are checked: obstore hands out a short body without an error."""
     store = located.store
-    wire = store if isinstance(store, Wire) else located.wire
-    if wire is not None:
-        return wire.range(located.href, start, end, headers=located.headers, begun=begun)
-    assert not isinstance(store, Wire)
+    if isinstance(store, Wire):
+        return store.range(located.href, start, end, headers=located.headers, begun=begun)
     answer = obs.get(store, located.key, options={"range": (start, end)})
     body = answer.bytes()
     data = memoryview(body) if end - start > LARGE else body.to_bytes()
@@ -221,10 +219,8 @@ def ranged(located: Located, start: int, end: int, begun: Answer | Exception | N
 def whole(located: Located, largest: int) -> Part | None:
     """The object without a range, or None where it is larger."""
     store = located.store
-    wire = store if isinstance(store, Wire) else located.wire
-    if wire is not None:
-        return wire.whole(located.href, largest, headers=located.headers)
-    assert not isinstance(store, Wire)
+    if isinstance(store, Wire):
+        return store.whole(located.href, largest, headers=located.headers)
     answer = obs.get(store, located.key)
     meta = answer.meta
     if meta["size"] > largest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import re
 import socket
 import threading
 import time
@@ -33,15 +32,6 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.25, 20.0
 
 Addresses = list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]
 """Rows of `socket.getaddrinfo`."""
-_OBJECT_STORES = re.compile(
-    # Amazon S3, REST endpoints: only website endpoints (`s3-website`, http alone) heed a tenant's redirects (S3 user guide, "Website
-    # endpoints"); S3's own 301 and 307 lead to other S3 endpoints
-    r"(?:[a-z0-9.-]+\.)?s3(?:[.-](?:dualstack\.)?[a-z]{2}(?:-[a-z]+)+-\d+)?\.amazonaws\.com(?:\.cn)?"
-    # Azure Blob: static websites have hosts of their own (`*.web.core.windows.net`)
-    r"|[a-z0-9]+\.blob\.core\.windows\.net"
-    # Google Cloud Storage, XML API: websites are served by load balancers and CNAMEs alone
-    r"|(?:[a-z0-9._-]+\.)?storage\.googleapis\.com"
-)
 _ALWAYS = frozenset({"https", "s3", "gs", "az", "abfs", "abfss"})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -254,10 +244,6 @@ class Policy:
         if scheme in ("http", "https") and not self._private and (refusal := self._refusal(parts.hostname or "")):
             raise _forbidden(refusal)
 
-    def strict(self, parts: SplitResult) -> bool:
-        """Whether a host could lead us anywhere by a redirect or by another address, and must not."""
-        return not self._private and parts.scheme.lower() in ("http", "https") and not _is_object_store(parts)
-
     def addresses(self, host: str, port: int) -> Addresses:
         """What to connect to, checked. Raises `Unreadable` (`forbidden-host`), and `socket.gaierror`."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -283,11 +269,6 @@ def _forbidden(message: str) -> Unreadable:
 
 def _private_host(host: str, address: str) -> str:
     return f"{host} is {address}, an address of a private network"
-
-
-def _is_object_store(parts: SplitResult) -> bool:
-    """Whether an https host is the own endpoint of an object store: no tenant of it can redirect from there, or change its address."""
-    return parts.scheme.lower() == "https" and _OBJECT_STORES.fullmatch(parts.netloc.lower()) is not None
 
 
 def is_private_place(place: str) -> bool:
