@@ -17,6 +17,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from rasterloom.access.network.hosts import PROCESS_GATES
+from rasterloom.access.network.redact import redact
+from rasterloom.errors import Unavailable
 
 PREFIX = "host:"
 LEASE = 60.0
@@ -30,14 +32,18 @@ def limit_name(host: str) -> str:
 
 
 def global_limits() -> Mapping[str, int]:
-    """Active limits by name. Empty where no server is named: the temporary one of a run has no others beside it."""
+    """Active limits by name. Empty where no server is named: the temporary one of a run has no others beside it.
+
+    Raises `Unavailable`, for the task to be tried again: a limit that was set is kept, or nothing is asked.
+    """
     if PREFECT_API_URL.value() is None:
         return {}
     try:
         with get_client(sync_client=True) as client:
             found = client.read_global_concurrency_limits(limit=PAGE)
-    except (httpx.HTTPError, PrefectHTTPStatusError):
-        return {}  # a limit is good manners, and no reason to fail: the gates of this process hold
+    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        message = f"the Prefect server does not tell the limits of hosts: {redact(str(error))}"
+        raise Unavailable(message, remedy="see whether the server at PREFECT_API_URL runs") from error
     return {each.name: each.limit for each in found if each.active and each.name.startswith(PREFIX)}
 
 

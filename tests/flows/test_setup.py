@@ -10,6 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from rasterloom.access.network.hosts import PROCESS_GATES, host_of
+from rasterloom.errors import Unavailable
 from rasterloom.flows.setup import ZOMBIES, set_up
 from rasterloom.tasks.limits import global_limits, host_slots, limit_name
 
@@ -74,6 +75,12 @@ def test_tasks_that_need_the_whole_host_take_turns() -> None:
 def test_without_a_server_there_are_no_such_limits() -> None:
     with temporary_settings(restore_defaults={PREFECT_API_URL}), host_slots({HOST}, most=10, own={}):
         assert global_limits() == {}
+
+
+def test_a_server_that_does_not_tell_its_limits_is_asked_again_later() -> None:
+    """What was limited is not asked without its limit."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(Unavailable, match="limits of hosts"):
+        global_limits()
 
 
 @pytest.mark.parametrize(
