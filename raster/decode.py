@@ -150,6 +150,8 @@ def _decoded(signature: _Signature, data: bytes | memoryview, rows: int, memory:
 
 @lru_cache(maxsize=1024)
 def _inflate_of(signature: _Signature) -> Inflate | None:
+    if _has_planes(signature):
+        return _inflate_floats(signature)
     return inflater(
         width=signature.width,
         height=signature.height,
@@ -161,10 +163,23 @@ def _inflate_of(signature: _Signature) -> Inflate | None:
     )
 
 
+def _inflate_floats(signature: _Signature) -> Inflate | None:
+    plain = _inflate_of(_planes(signature))
+    if plain is None:
+        return None
+
+    def inflate(data: bytes | memoryview, rows: int, memory: Recycled) -> Pixels | None:
+        stored = plain(data, rows, memory)
+        return None if stored is None else _floats(stored, signature)
+
+    return inflate
+
+
 @lru_cache(maxsize=1024)
 def _decode_of(signature: _Signature) -> Unpack:
-    if signature.predictor == _FLOAT_PREDICTOR and signature.bits in (32, 64):
-        return _float_decode(signature)
+    if _has_planes(signature):
+        unpack = _decode_of(_planes(signature))
+        return lambda data: _floats(unpack(data), signature)
     page = tifffile.TiffFile(io.BytesIO(_one_tile_tiff(signature))).pages.first
     decode: Any = page.decode
     tables = {"jpegtables": signature.jpeg_tables} if signature.jpeg_tables else {}
@@ -178,14 +193,15 @@ def _decode_of(signature: _Signature) -> Unpack:
     return run
 
 
-def _float_decode(signature: _Signature) -> Unpack:
-    """Predictor 3: bytes of a row are split by significance, most significant first in both byte orders, then differenced.
+def _has_planes(signature: _Signature) -> bool:
+    """Predictor 3: bytes of a row are split by significance, most significant first in both byte orders, then differenced."""
+    return signature.predictor == _FLOAT_PREDICTOR and signature.bits in (32, 64)
 
-    imagecodecs' byte-wise `delta_decode` and numpy shifts, none of which makes an array of its own, take a fifth of the time of its
-    `floatpred_decode`.
-    """
+
+def _planes(signature: _Signature) -> _Signature:
+    """The same tile as bytes."""
     size = signature.bits // 8
-    plain = _Signature(
+    return _Signature(
         byte_order=signature.byte_order,
         width=signature.width * size,
         height=signature.height,
@@ -202,19 +218,22 @@ def _float_decode(signature: _Signature) -> Unpack:
         lerc=None,
         jpeg_tables=None,
     )
-    unpack = _decode_of(plain)
+
+
+def _floats(stored: Pixels, signature: _Signature) -> Pixels:
+    """Numbers out of their planes.
+
+    imagecodecs' byte-wise `delta_decode` and numpy shifts, none of which makes an array of its own, take a fifth of the time of its
+    `floatpred_decode`.
+    """
+    size = signature.bits // 8
     kind = np.dtype(f"u{size}")
-
-    def run(data: bytes | memoryview) -> Pixels:
-        stored = unpack(data)
-        planes = np.asarray(imagecodecs.delta_decode(stored, axis=-2)).reshape(stored.shape[0], size, -1)
-        values = planes[:, 0].astype(kind)
-        for plane in range(1, size):
-            values <<= kind.type(8)
-            np.bitwise_or(values, planes[:, plane], out=values)
-        return values.view(f"f{size}").reshape(stored.shape[0], -1, signature.samples)
-
-    return run
+    planes = np.asarray(imagecodecs.delta_decode(stored, axis=-2)).reshape(stored.shape[0], size, -1)
+    values = planes[:, 0].astype(kind)
+    for plane in range(1, size):
+        values <<= kind.type(8)
+        np.bitwise_or(values, planes[:, plane], out=values)
+    return values.view(f"f{size}").reshape(stored.shape[0], -1, signature.samples)
 
 
 def _check_jpeg_size(data: bytes | memoryview, signature: _Signature, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import zlib
 from typing import Any
@@ -9,11 +10,16 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rasterloom.errors import Unreadable
+from rasterloom.raster.decode import decoder
 from rasterloom.raster.deflate import inflater
 from rasterloom.raster.recycled import Recycled
+from rasterloom.raster.tiff import Buffer, read_header
+from rasterloom.raster.tiles import tiles_of, whole
 
 WIDE, HIGH = 256, 192
 NATIVE = {"little": "<", "big": ">"}[sys.byteorder]
@@ -82,6 +88,23 @@ def test_differences_are_undone_in_every_width(bits: int, sample_format: int, na
         assert found is not None
         assert found.dtype == pixels.dtype
         assert np.array_equal(found[:rows], pixels[:rows])
+
+
+@pytest.mark.parametrize("name", ["<f4", ">f4", "<f8"])
+def test_the_first_rows_of_floats_are_those_of_the_whole_tile(name: str) -> None:
+    """Predictor 3, written by tifffile; a tile that is cut behind them shows that no more is inflated."""
+    pixels = np.random.default_rng(3).normal(size=(64, 48)).astype(name[1:])
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, tile=(64, 48), compression="zlib", predictor=True, byteorder=name[0], metadata=None)
+    header = read_header(Buffer(file.getvalue(), len(file.getvalue())))
+    tile = tiles_of(header, 0, header.full, whole(header.full))[0]
+    data = file.getvalue()[tile.offset : tile.offset + tile.byte_count]
+    decode = decoder(header, header.full, Recycled())
+    assert np.array_equal(decode(tile, data)[:, :, 0], pixels)
+    damaged = data[:-600] + bytes(600)
+    assert np.array_equal(decode(tile, damaged, 20)[:20, :, 0], pixels[:20])
+    with pytest.raises(Unreadable):
+        decode(tile, damaged)
 
 
 def test_what_needs_more_than_that_is_left_to_the_general_decoder() -> None:
