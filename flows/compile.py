@@ -15,16 +15,14 @@ def compile(spec: CollectionSpec) -> Flow[..., dict[str, Any]]:
     """The Prefect flow of one spec: named after it, described by it, its parameters bound to it.
 
     Calling it builds the collection; `compile(spec)(force=True)` builds it again. What it returns is what
-    `rasterloom.flows.build.build` returns. The parameter `spec` is plain JSON here, for the page of the run to show: Prefect describes
-    every parameter when the flow is made, and the model of a spec took it longer than starting the run. Deployments, whose form needs
-    that description, are made of `build`.
+    `rasterloom.flows.build.build` returns. The parameter `spec` is JSON, for the page of the run to show, or a `CollectionSpec`, and not
+    described: Prefect describes every parameter when the flow is made, and the model of a spec took it longer than starting the run.
+    Deployments, whose form needs that description, are made of `build`.
     """
     bound, asked = spec, spec.model_dump(mode="json", exclude_none=True)
 
-    def collection(
-        spec: dict[str, Any] = asked, force: bool = False, workspace: str | None = None, retry_failed: bool = False
-    ) -> dict[str, Any]:
-        wanted = bound if spec == asked else spec_from(spec)
+    def collection(spec: Any = asked, force: bool = False, workspace: str | None = None, retry_failed: bool = False) -> dict[str, Any]:
+        wanted = spec if isinstance(spec, CollectionSpec) else bound if spec == asked else spec_from(spec)
         return build.fn(wanted, force=force, workspace=workspace, retry_failed=retry_failed)
 
     make = flow(

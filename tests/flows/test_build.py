@@ -335,10 +335,11 @@ def test_a_compiled_spec_is_a_flow_of_that_name(archive: Archive, workspace: str
     assert again.name == "small"
 
 
-def test_a_compiled_flow_takes_another_spec_as_json_and_checks_it(archive: Archive, workspace: str) -> None:
+def test_a_compiled_flow_takes_another_spec_and_checks_it(archive: Archive, workspace: str) -> None:
     flow = compile(archive.spec())
     fewer = archive.spec(dates=["2024-06-01", "2024-06-10"]).model_dump(mode="json", exclude_none=True)
     assert flow(spec=fewer, workspace=workspace)["collection"]["rows"] == 10
+    assert flow(spec=archive.spec(dates=["2024-06-01", "2024-06-05"]), workspace=workspace)["collection"]["rows"] == 5
     with pytest.raises(SpecError, match="bbbox"):
         flow(spec=fewer | {"bbbox": [1, 2, 3, 4]}, workspace=workspace)
 
