@@ -49,9 +49,10 @@ def inflater(*, width: int, height: int, samples: int, bits: int, sample_format:
 
 
 def _whole(data: bytes | memoryview, place: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    out: Any = place  # imagecodecs takes arrays, its stubs do not
+    stream: Any = data  # imagecodecs takes arrays and any buffer, its stubs do not
+    out: Any = place
     try:
-        return place if len(imagecodecs.deflate_decode(data, out=out)) == len(place) else None
+        return place if len(imagecodecs.deflate_decode(stream, out=out)) == len(place) else None
     except imagecodecs.DeflateError:
         return None
 

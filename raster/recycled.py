@@ -35,7 +35,7 @@ class Recycled:
         if memory is None:
             memory = np.empty(-(-count // _STEP) * _STEP, np.uint8)
         # numpy lets a view of a view hold the innermost array alone, unless something else lies between
-        lent: NDArray[np.uint8] = np.frombuffer(memoryview(memory), np.uint8, count)
+        lent: NDArray[np.uint8] = np.frombuffer(memory.data, np.uint8, count)
         weakref.finalize(lent, self._back, memory).atexit = False
         return lent
 
