@@ -19,6 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
+from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.writer import to_yaml
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,15 @@ class Stack:
         """The logs of a run."""
         rows = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}).json()
         return "\n".join(row["message"] for row in rows)
+
+
+def deployed(stack: Stack, tmp_path: Path, *specs: CollectionSpec) -> None:
+    """Deploy these specs, as files of a folder, by the command line."""
+    folder = tmp_path / "specs"
+    folder.mkdir(exist_ok=True)
+    for spec in specs:
+        (folder / f"{spec.name}.yaml").write_text(to_yaml(spec))
+    stack.shell("rasterloom deploy specs/*.yaml", cwd=tmp_path)
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 240) -> Any:

@@ -14,9 +14,8 @@ import pytest
 from shapely.geometry import box, mapping
 
 from rasterloom.access.collection import load
-from rasterloom.specs.writer import to_yaml
 from tests.flows.archive import Archive, opened
-from tests.flows.stack import Stack, started, until
+from tests.flows.stack import Stack, deployed, started, until
 from tests.servers import Server, Status
 
 pytestmark = pytest.mark.slow
@@ -32,14 +31,6 @@ WITHIN = [9.002, 45.149, 9.004, 45.151]
 def stack() -> Iterator[Stack]:
     with started(CATALOG_TOKEN=TOKEN) as running:
         yield running
-
-
-def deployed(stack: Stack, tmp_path: Path, *specs: Any) -> None:
-    folder = tmp_path / "specs"
-    folder.mkdir(exist_ok=True)
-    for spec in specs:
-        (folder / f"{spec.name}.yaml").write_text(to_yaml(spec))
-    stack.shell("rasterloom deploy specs/*.yaml", cwd=tmp_path)
 
 
 def test_a_build_outlives_a_killed_database(stack: Stack, tmp_path: Path) -> None:

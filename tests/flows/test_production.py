@@ -17,7 +17,7 @@ from rasterloom.access.collection import load
 from rasterloom.specs.writer import to_yaml
 from tests.flows.archive import Archive, opened
 from tests.flows.browser import Browser, fill_in, logged_in, opened_browser
-from tests.flows.stack import ENDED, ROOT, Stack, started, until
+from tests.flows.stack import ENDED, ROOT, Stack, deployed, started, until
 from tests.servers import Status
 
 pytestmark = pytest.mark.slow
@@ -35,14 +35,6 @@ def stack() -> Iterator[Stack]:
 def archive() -> Iterator[Archive]:
     with opened(44) as made:
         yield made
-
-
-def deployed(stack: Stack, tmp_path: Path, *specs: Any) -> None:
-    folder = tmp_path / "specs"
-    folder.mkdir(exist_ok=True)
-    for spec in specs:
-        (folder / f"{spec.name}.yaml").write_text(to_yaml(spec))
-    stack.shell("rasterloom deploy specs/*.yaml", cwd=tmp_path)
 
 
 SERVE = "rasterloom serve specs/*.yaml"
