@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from functools import lru_cache
 from importlib import import_module
 from threading import Lock
 
 _LOADING = Lock()
+_OF_ARRAYS = r"rasterio\.(warp|features)"
+"""The modules in whose name the warning is given."""
 
 
 @lru_cache(maxsize=1)
@@ -22,10 +25,18 @@ def load_gdal() -> None:
             import_module(f"rasterio.{name}")
 
 
-@lru_cache(maxsize=1)
 def hide_false_warnings() -> None:
-    """rasterio silences a warning about its own arrays, and where several threads do that at once Python lets it through."""
+    """rasterio silences a warning about its own arrays, and where several threads do that at once Python lets it through.
+
+    Before each use, as whoever leaves a `warnings.catch_warnings` takes our filter away, and a filter set later comes before it.
+    """
     load_gdal()
     from rasterio.errors import NotGeoreferencedWarning  # noqa: PLC0415
 
-    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.(warp|features)")
+    ours = ("ignore", None, NotGeoreferencedWarning, re.compile(_OF_ARRAYS), 0)
+    for rule in warnings.filters:
+        if rule == ours:
+            return
+        if rule[0] != "ignore" and issubclass(NotGeoreferencedWarning, rule[2]):
+            break
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=_OF_ARRAYS)

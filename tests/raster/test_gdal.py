@@ -1,9 +1,15 @@
-"""GDAL's Python in a process that has not loaded it: several threads need it at once."""
+"""GDAL's Python in a process that has not loaded it, where several threads need it at once, and its false warnings."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
+
+import pytest
+from rasterio.errors import NotGeoreferencedWarning
+
+from rasterloom.raster.gdal import hide_false_warnings
 
 SCRIPT = """
 import sys
@@ -35,3 +41,25 @@ def test_threads_load_it_whole() -> None:
     """rasterio's compiled modules import each other in a circle: a thread that came in the middle found `guard_transform` missing."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["rasterio.warp", "rasterio.features"])
+def test_false_warnings_stay_hidden(module: str) -> None:
+    """After a block that put the filters back, and where somebody asks for errors later."""
+    with warnings.catch_warnings():
+        hide_false_warnings()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        hide_false_warnings()
+        hide_false_warnings()
+        warnings.warn_explicit("of an array", NotGeoreferencedWarning, "warp.py", 1, module=module)
+        with pytest.raises(NotGeoreferencedWarning):
+            warnings.warn_explicit("of a file", NotGeoreferencedWarning, "user.py", 1, module="user")
+
+
+def test_hiding_false_warnings_again_changes_nothing() -> None:
+    with warnings.catch_warnings():
+        hide_false_warnings()
+        rules = list(warnings.filters)
+        hide_false_warnings()
+        assert warnings.filters == rules
