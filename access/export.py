@@ -18,7 +18,7 @@ from rasterloom.access.versions.version import VersionWriter
 from rasterloom.access.workspace.clock import SYSTEM, Clock
 from rasterloom.access.workspace.disk import LocalWorkspace, disk_errors
 from rasterloom.access.workspace.files import Workspace
-from rasterloom.access.workspace.place import is_remote, open_workspace
+from rasterloom.access.workspace.place import is_remote, local_path, open_workspace
 from rasterloom.errors import AccessDenied, SpecError
 
 _HIVE = ("year", "month")
@@ -57,7 +57,7 @@ def export_collection(copy: Copy, target: str) -> str:
     """
     if is_remote(target):
         return _export_remote(copy, target.rstrip("/"))
-    path = Path(target.removeprefix("file://")).expanduser().resolve()
+    path = local_path(target).expanduser().resolve()
     with disk_errors(path):
         refuse_inside(path)
         is_taken = path.exists() and (not path.is_dir() or any(path.iterdir()))

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rasterloom.access.collection import Collection
 from rasterloom.access.export import Note, copy_as, put_beside, refuse_inside, refuse_prefix_inside, swap_in
 from rasterloom.access.workspace.files import Workspace
-from rasterloom.access.workspace.place import is_remote, open_workspace
+from rasterloom.access.workspace.place import is_remote, local_path, open_workspace
 from rasterloom.errors import SpecError
 
 NOTE = "_export.json"
@@ -101,6 +100,6 @@ def target_of(to: str, note_name: str = NOTE) -> Target:
             raise SpecError(f"{to} is no place for an export", remedy="give a prefix below a bucket")
         refuse_prefix_inside(to.rstrip("/"))
         return Target(open_workspace(above), name, to, note_name)
-    path = Path(to.removeprefix("file://")).expanduser().resolve()
+    path = local_path(to).expanduser().resolve()
     refuse_inside(path)
     return Target(open_workspace(str(path.parent)), path.name, to, note_name)

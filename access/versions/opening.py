@@ -17,7 +17,7 @@ from rasterloom.access.versions.link import points_to
 from rasterloom.access.versions.looks import freshness_of
 from rasterloom.access.versions.snapshots import checked_snapshot, history
 from rasterloom.access.workspace.files import Workspace
-from rasterloom.access.workspace.place import is_remote, open_workspace
+from rasterloom.access.workspace.place import is_remote, local_path, open_workspace
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.identity import source_from_json
@@ -88,7 +88,7 @@ def _by_place(place: str, uri: str, snapshot: int | None) -> Opened:
     root, _, last = place.rpartition("/") if is_remote(place) else ("", "", "")
     if root.endswith(":/"):
         raise SpecError(f"{uri} is a bucket, not a collection", remedy="give the prefix of a collection in it")
-    home, key = (open_workspace(root), last) if root else _local(place)
+    home, key = (open_workspace(root), last) if root else _local(uri)
     commit = latest(home, key) if is_name(key) else None
     if commit is not None:
         return _snapshot(home, key, commit, snapshot)
@@ -168,7 +168,7 @@ def _unknown(workspace: Workspace, name: str) -> SpecError:
 
 def _local(place: str) -> tuple[Workspace, str]:
     """A local directory, links resolved once: what is committed later does not reach an open collection."""
-    path = Path(place).expanduser().resolve()
+    path = local_path(place).expanduser().resolve()
     if not path.exists():
         raise SpecError(f"{path} does not exist", remedy="give a collection's name, directory or URI")
     return open_workspace(str(path.parent)), path.name

@@ -10,11 +10,27 @@ from pathlib import Path
 from rasterloom.access.workspace.bucket import BucketWorkspace
 from rasterloom.access.workspace.disk import LocalWorkspace
 from rasterloom.access.workspace.files import Entry, Occupied, Workspace
+from rasterloom.errors import SpecError
 
-__all__ = ["DEFAULT", "BucketWorkspace", "Entry", "LocalWorkspace", "Occupied", "Workspace", "default_uri", "is_remote", "open_workspace"]
+__all__ = [
+    "DEFAULT",
+    "BucketWorkspace",
+    "Entry",
+    "LocalWorkspace",
+    "Occupied",
+    "Workspace",
+    "default_uri",
+    "is_remote",
+    "local_path",
+    "open_workspace",
+]
 
 DEFAULT = "~/rasterloom_workspace"
-_REMOTE = re.compile(r"^(s3a?|gs|az|azure|abfss?|adl)://", re.IGNORECASE)
+_STORES = r"s3a?|gs|az|azure|abfss?|adl"
+_REMOTE = re.compile(rf"^({_STORES})://[^/]", re.IGNORECASE)
+_NO_BUCKET = re.compile(rf"^({_STORES})://", re.IGNORECASE)
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_FILE = re.compile(r"^file://", re.IGNORECASE)
 
 
 def open_workspace(uri: str | None = None, *, options: Mapping[str, str] | None = None) -> Workspace:
@@ -26,7 +42,21 @@ def open_workspace(uri: str | None = None, *, options: Mapping[str, str] | None 
     place = uri or default_uri()
     if is_remote(place):
         return BucketWorkspace.at(place, options or {})
-    return LocalWorkspace(Path(place.removeprefix("file://")))
+    return LocalWorkspace(local_path(place))
+
+
+def local_path(uri: str) -> Path:
+    """The path that `uri` names, as it is or behind `file://`. Raises SpecError for an address of something else: as a path, `ftp://a/b`
+    would be a directory named `ftp:` in the working directory."""
+    path = _FILE.sub("", uri)
+    remedy = "write a directory, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+    if path != uri and not path.startswith(("/", "~")):
+        raise SpecError(f"{uri} names a host, {path.partition('/')[0]!r}, and no path", remedy=f"write file:///{path}")
+    if _NO_BUCKET.match(path):
+        raise SpecError(f"{uri} names no bucket", remedy=remedy)
+    if scheme := _SCHEME.match(path):
+        raise SpecError(f"{uri} has the scheme {scheme[0].partition(':')[0]}, allowed are s3, gs, az, file", remedy=remedy)
+    return Path(path)
 
 
 def default_uri() -> str:
@@ -34,5 +64,5 @@ def default_uri() -> str:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether `uri` names an object store rather than a local path."""
+    """Whether `uri` names a bucket of an object store, or a prefix of one, rather than a local path."""
     return _REMOTE.match(uri) is not None

@@ -10,15 +10,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
+from rasterloom.access.export import Copy, export_collection
+from rasterloom.access.exports import target_of
+from rasterloom.access.versions.opening import open_collection
 from rasterloom.access.workspace.bucket import BucketWorkspace
 from rasterloom.access.workspace.disk import LocalWorkspace, disk_error, disk_errors
 from rasterloom.access.workspace.files import Occupied, Workspace, checked
-from rasterloom.access.workspace.place import default_uri, is_remote, open_workspace
+from rasterloom.access.workspace.place import default_uri, is_remote, local_path, open_workspace
 from rasterloom.errors import AccessDenied, SpecError, Unavailable
 
 
@@ -247,6 +251,28 @@ def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 def test_what_is_remote() -> None:
     assert [is_remote(uri) for uri in ("s3://b/p", "gs://b", "az://c/p", "/data", "C:/data", "file:///data")] == [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("ftp://host/ws", "scheme ftp"),
+        ("https://host/ws", "scheme https"),
+        ("s3://", "no bucket"),
+        ("GS:///prefix", "no bucket"),
+        ("file://tmp/ws", "names a host"),
+    ],
+)
+def test_an_address_of_something_else_is_no_path(uri: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RASTERLOOM_WORKSPACE", str(tmp_path / "ws"))
+    copy = Copy(schema=pa.schema({"id": pa.string()}), metadata={}, batches=[pa.record_batch({"id": ["a"]})])
+    doors = (open_workspace, local_path, lambda uri: export_collection(copy, uri), target_of, open_collection)
+    for door in doors:
+        with pytest.raises(SpecError, match=said) as told:
+            door(uri)
+        assert told.value.remedy
+    assert list(tmp_path.iterdir()) == [], "nothing is written, in no directory of that name"
 
 
 def test_an_s3_endpoint_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
