@@ -10,6 +10,8 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import httpx
@@ -21,7 +23,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from rasterloom.access.network.redact import redact
-from rasterloom.errors import Unavailable
+from rasterloom.errors import AccessDenied, Unavailable
 
 LOCAL_DEFAULTS: Mapping[Any, Any] = {
     # 20 s is Prefect's default; migrations of a fresh home took up to 29 s on two loaded cores.
@@ -89,8 +91,10 @@ def connected() -> Generator[None]:
     """For the block, one client of the API for all of Prefect's calls in this thread; what it costs to make one is paid once.
 
     Starts the temporary server where no other one is named, and asks it a first question: a server that calls itself healthy still
-    needs up to a second for that one. Raises Unavailable where the API does not answer.
+    needs up to a second for that one. Raises Unavailable where the API does not answer, AccessDenied where it has no place.
     """
+    if PREFECT_API_URL.value() is None:
+        make_home(get_current_settings().home)
     with ExitStack() as stack:
         try:
             client = stack.enter_context(SyncClientContext.get_or_create()).client
@@ -106,6 +110,16 @@ def connected() -> Generator[None]:
         if _nobody_listens():
             stack.enter_context(_without_events())
         yield
+
+
+def make_home(home: Path) -> None:
+    """Prefect makes its home, but no directory above it; where it may not write it waits two minutes for a server that cannot begin."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=home).close()
+    except OSError as error:
+        remedy = "set PREFECT_HOME to a directory of yours, or PREFECT_API_URL to a server that runs"
+        raise AccessDenied(f"Prefect cannot write to its home, {home}: {error.strerror}", remedy=remedy) from error
 
 
 def _nobody_listens() -> bool:

@@ -15,13 +15,13 @@ from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
-from prefect.settings import get_current_settings, temporary_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from rasterloom.errors import AccessDenied, Unavailable
 from rasterloom.specs.references import Reference
 from rasterloom.tasks.logs import hide_secrets_in_logs
 from rasterloom.tasks.secrets import secret
-from rasterloom.tasks.settings import local_settings, reach_server
+from rasterloom.tasks.settings import local_settings, make_home, reach_server
 from tests.servers import free_port
 
 SCRIPT = """
@@ -106,6 +106,16 @@ def test_a_server_that_does_not_answer_is_unavailable_and_named() -> None:
     with temporary_settings({"api.url": url}), pytest.raises(Unavailable, match=url) as caught:
         reach_server()
     assert caught.value.remedy
+
+
+def test_a_home_of_prefect_is_made_with_what_is_above_it_and_one_that_cannot_be_is_told_at_once(tmp_path: Path) -> None:
+    make_home(tmp_path / "deep" / "down")
+    assert list((tmp_path / "deep" / "down").iterdir()) == [], "and nothing is left in it"
+    (tmp_path / "file").write_text("")
+    wrong = temporary_settings({"home": tmp_path / "file" / "home"}, restore_defaults={PREFECT_API_URL})
+    with wrong, pytest.raises(AccessDenied, match="cannot write to its home") as caught:
+        reach_server()
+    assert "PREFECT_HOME" in caught.value.remedy
 
 
 def test_secrets_of_blocks_and_of_the_environment(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
