@@ -11,9 +11,9 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import cast
 
-from rasterloom.cli.output import answer, complain, error_document, note
+from rasterloom.cli.output import Unwritten, answer, complain, error_document, note
 from rasterloom.cli.parser import Command, overview, parse
-from rasterloom.errors import RasterloomError, SpecError
+from rasterloom.errors import RasterloomError, SpecError, Unavailable
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
@@ -23,7 +23,20 @@ PIPE_CLOSED = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code, see SPEC "Command line"."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _ended(sys.argv[1:] if argv is None else list(argv))
+    except (BrokenPipeError, Unwritten) as error:
+        # Python flushes stdout once more at exit, and would complain there again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        cause = error.__cause__ or error
+        if isinstance(cause, BrokenPipeError):
+            return PIPE_CLOSED
+        note(f"rasterloom: the answer cannot be written to stdout: {cause}")
+        return Unavailable.exit_code
+
+
+def _ended(words: Sequence[str]) -> int:
+    """The exit code. Raises Unwritten and BrokenPipeError, whose answer nobody would read."""
     fallback = Namespace(json="--json" in words, debug="--debug" in words)
     try:
         return _run(words)
@@ -32,10 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         note("rasterloom: interrupted; what was committed before stands")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Python flushes stdout once more at exit, and would complain there again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return PIPE_CLOSED
+    except (BrokenPipeError, Unwritten):
+        raise
     except Exception as error:  # noqa: BLE001  the outermost edge: whatever arrives here is a bug, and is said to be one
         return _failed(fallback, _bug(error))
 
@@ -43,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     args = parse(words)
     if args.version:
-        print(version("rasterloom"))
+        found = version("rasterloom")
+        answer(args, {"version": found}, found)
         return 0
     if args.command is None:
         note(overview())

@@ -12,23 +12,30 @@ from typing import Any
 from rasterloom.access.describe import size_text
 from rasterloom.errors import Problem, RasterloomError, SpecError
 
-__all__ = ["Json", "answer", "complain", "error_document", "note", "pairs", "problem_document", "size_text", "table"]
+__all__ = ["Json", "Unwritten", "answer", "complain", "error_document", "note", "pairs", "problem_document", "size_text", "table"]
 
 Json = Mapping[str, Any]
 
 
+class Unwritten(Exception):
+    """Stdout takes no more; the cause is the OSError: its reader went away, e.g. `| head`, or its disk is full."""
+
+
 def answer(args: Namespace, document: Json, text: str) -> None:
-    """Prints the document under --json, else the text (nothing where it is empty)."""
-    if args.json:
-        print(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
-    elif text:
-        print(text)
-    sys.stdout.flush()
+    """Prints the document under --json, else the text (nothing where it is empty). Raises Unwritten."""
+    whole = json.dumps(document, indent=2, ensure_ascii=False, default=_plain) if args.json else text
+    if not whole:
+        return
+    try:
+        print(whole, flush=True)
+    except OSError as error:
+        raise Unwritten from error
 
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by who started us, print would take stdout for it
+        print(text, file=sys.stderr, flush=True)
 
 
 def complain(error: RasterloomError, *, name: str = "") -> None:

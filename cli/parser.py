@@ -55,8 +55,14 @@ def overview() -> str:
     """The help page of the program: commands by group, with what they take."""
     lines: list[str] = []
     for group, commands in GROUPS.items():
-        lines += ["", f"{group}:", *(f"  {f'{each.name} {each.usage}':<34}{each.summary}" for each in commands)]
+        lines += ["", f"{group}:", *map(_line, commands)]
     return _HEAD + "\n".join(lines) + "\n" + _FOOT
+
+
+def _line(command: Command) -> str:
+    """What it takes beside what it does, or above where that is long."""
+    usage = f"{command.name} {command.usage}"
+    return f"  {usage:<33} {command.summary}" if len(usage) <= 33 else f"  {usage}\n{'':<36}{command.summary}"
 
 
 def _add(parts: argparse._SubParsersAction[Parser], command: Command) -> None:  # pyright: ignore[reportPrivateUsage]

@@ -16,6 +16,7 @@ import pytest
 from rasterloom.cli import main as entry
 from rasterloom.cli.commands import COMMANDS
 from rasterloom.cli.main import main
+from rasterloom.cli.parser import overview
 from rasterloom.errors import AccessDenied, Refused, SpecError, Unavailable, Unreadable
 from tests.cli.conftest import SPEC, spec_file
 
@@ -146,6 +147,30 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize(("words", "told"), [(["--version"], 1), (["schema"], 1), (["datasets", "info", "nope", "--json"], 2)])
+def test_an_answer_that_cannot_be_written_is_told(words: list[str], told: int) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "rasterloom.cli.main", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == Unavailable.exit_code
+    assert "the answer cannot be written to stdout" in done.stderr
+    assert done.stderr.count("rasterloom:") == told
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_without_a_stderr_nothing_but_the_document_is_on_stdout() -> None:
+    words = [sys.executable, "-m", "rasterloom.cli.main", "datasets", "info", "nope", "--json"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *words], stdout=subprocess.PIPE, text=True)
+    assert json.loads(done.stdout)["error"]["kind"] == "SpecError"
+    assert subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], stderr=subprocess.DEVNULL).returncode == SpecError.exit_code
+
+
+def test_the_help_keeps_what_a_command_takes_from_what_it_does() -> None:
+    for each in COMMANDS.values():
+        assert f" {each.summary}" in overview()
+
+
 def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.yaml"
     os.mkfifo(pipe)
