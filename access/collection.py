@@ -267,6 +267,8 @@ class Collection(PixelMethods):
         return [name for name in names if name not in dropped]
 
     def _checked_bands(self, bands: Sequence[str]) -> list[str]:
+        if isinstance(bands, str):
+            raise SpecError(f"bands is the text {bands!r}, wanted is a list", remedy=f"write [{bands!r}]")
         unknown = [band for band in bands if band not in self.bands]
         if unknown:
             raise SpecError(f"the collection has no band {unknown[0]!r}", remedy=f"it has {', '.join(self.bands)}")

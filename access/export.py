@@ -192,4 +192,6 @@ def _write(copy: Copy, workspace: Workspace, home: str, token: str) -> list[str]
     with VersionWriter(workspace, home, token, schema=stored, metadata=kept, partition_by=copy.partition_by) as writer:
         for batch in copy.batches:
             writer.add(pa.table(batch).select(stored.names))
+    if not writer.files:
+        raise SpecError("there is no scene to export", remedy="widen the view: an empty collection is never written")
     return [file.path for file in writer.files]

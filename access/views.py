@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ Bounds = tuple[float, float, float, float]
 Area = Any
 """A bounds tuple, a shapely geometry, a GeoJSON mapping or text, WKB bytes, or a sequence of those."""
 CLOUD_COVER = "eo:cloud_cover"
+_AREA = "give a bbox, a shapely geometry, GeoJSON or WKB"
 
 
 def checked_bounds(box: Sequence[float]) -> Bounds:
@@ -60,6 +62,8 @@ def between(dates: str | Sequence[str | date | datetime]) -> pc.Expression:
         raise SpecError(f"date_range {dates!r} is not (start, end)", remedy="give two ISO dates")
     parts = [pc.field("datetime") >= _scalar(_first(first))] if not _is_open(first) else []
     parts += [_until(last)] if not _is_open(last) else []
+    if len(parts) == 2 and _first(first).date() > _first(last).date():
+        raise SpecError(f"date_range: the start {first} lies behind the end {last}", remedy="give the earlier date first")
     return all_of(parts)
 
 
@@ -67,6 +71,8 @@ def cloud_below(limit: float, schema: pa.Schema) -> pc.Expression:
     """Rows whose `eo:cloud_cover` is below the limit. Raises SpecError where the collection has no such column."""
     if CLOUD_COVER not in schema.names:
         raise SpecError(f"the collection has no column {CLOUD_COVER}", remedy="filter with where() on a column that it has")
+    if not isinstance(limit, Real) or isinstance(limit, bool) or limit != limit:
+        raise SpecError(f"cloud_cover_lt is {limit!r}, wanted is a number", remedy="give percents, e.g. 20")
     return pc.field(CLOUD_COVER) < limit
 
 
@@ -74,7 +80,9 @@ def geometries_of(area: Area) -> list[BaseGeometry]:
     """Shapely geometries, lon/lat, of whatever a user may mean by an area. Raises SpecError."""
     if isinstance(area, (str, bytes, Mapping, BaseGeometry)):
         return [_geometry(area)]
-    values: list[Any] = area.to_pylist() if hasattr(area, "to_pylist") else list(area)
+    if not isinstance(area, Iterable):
+        raise SpecError(f"not a geometry: {area!r}", remedy=_AREA)
+    values: list[Any] = area.to_pylist() if hasattr(area, "to_pylist") else list(cast("Iterable[Any]", area))
     if len(values) == 4 and all(isinstance(value, (int, float)) for value in values):
         return _boxes(checked_bounds(values))
     return [geometry for value in values for geometry in geometries_of(value)]
@@ -110,7 +118,7 @@ def _geometry(value: Any) -> BaseGeometry:
         document = json.loads(value) if isinstance(value, str) else dict(value)
         return shapely.from_geojson(json.dumps(document.get("geometry", document)))
     except (shapely.errors.GEOSException, ValueError, AttributeError) as error:
-        raise SpecError(f"not a geometry: {str(value)[:80]}: {error}", remedy="give a bbox, a shapely geometry, GeoJSON or WKB") from error
+        raise SpecError(f"not a geometry: {str(value)[:80]}: {error}", remedy=_AREA) from error
 
 
 def _is_open(end: object) -> bool:

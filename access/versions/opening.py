@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,8 @@ from rasterloom.specs.freshness import Freshness
 from rasterloom.specs.identity import source_from_json
 from rasterloom.specs.question import CopySource
 
+_NAMED = 32
+"""Names of a workspace that are looked at where the one that is asked for is not there: each is a question to the store."""
 _AT_WORK = timedelta(minutes=5)
 """A heartbeat that is older is that of a killed run."""
 
@@ -159,11 +162,12 @@ def _existing(workspace: Workspace, name: str) -> Commit:
 
 
 def _unknown(workspace: Workspace, name: str) -> SpecError:
-    there = [other for other in workspace.children() if is_name(other)]
-    listed = f"it has {', '.join(there[:8])}" if there else "it is empty"
-    return SpecError(
-        f"no collection named {name!r} in {workspace.uri}: {listed}", remedy="build it with `rasterloom run`, or give another --workspace"
-    )
+    folders = [other for other in workspace.children() if is_name(other)]
+    there = [other for other in folders[:_NAMED] if COMMITS in workspace.children(other)]
+    listed = f"it has {', '.join(there[:8])}" if there else "it has none"
+    near = get_close_matches(name.lower(), there, n=1)
+    remedy = f"{f'write {near[0]}, ' if near else ''}build it with `rasterloom run`, or give another --workspace"
+    return SpecError(f"no collection named {name!r} in {workspace.uri}: {listed}", remedy=remedy)
 
 
 def _local(place: str) -> tuple[Workspace, str]:

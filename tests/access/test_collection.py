@@ -390,3 +390,41 @@ def test_no_export_lands_in_a_stored_collection_of_a_bucket(
 def test_loading_imports_neither_prefect_nor_a_stac_client() -> None:
     code = "import sys, rasterloom.access.collection; print([name for name in ('prefect', 'pystac_client') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("criteria", "said"),
+    [
+        ({"cloud_cover_lt": "20"}, "wanted is a number"),
+        ({"cloud_cover_lt": float("nan")}, "wanted is a number"),
+        ({"date_range": ("2024-06-30", "2024-06-01")}, "lies behind the end"),
+        ({"geometries": 5}, "not a geometry: 5"),
+        ({"geometries": (1, 2)}, "not a geometry: 1"),
+        ({"bands": "B02"}, "wanted is a list"),
+    ],
+)
+def test_criteria_that_mean_nothing_are_told_before_any_row_is_read(collection: Collection, criteria: dict[str, object], said: str) -> None:
+    with pytest.raises(SpecError, match=said) as told:
+        collection.subset(**criteria)  # type: ignore[arg-type]
+    assert told.value.remedy
+
+
+def test_a_range_may_end_on_the_day_that_it_begins(collection: Collection) -> None:
+    assert len(collection.subset(date_range=("2024-06-01T12:00:00", "2024-06-01"))) <= len(collection)
+
+
+@pytest.mark.parametrize("form", ["collection", "stac-geoparquet"])
+def test_a_view_without_scenes_is_not_exported(collection: Collection, tmp_path: Path, form: str) -> None:
+    with pytest.raises(SpecError, match="no scene to export"):
+        collection.subset(cloud_cover_lt=-1).export(tmp_path / "copy", format=form)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_workspace_has_is_what_was_committed(workspace: Path) -> None:
+    (workspace / "begun" / "_inflight").mkdir(parents=True, exist_ok=True)
+    with pytest.raises(SpecError, match=r"no collection named 'begun' in .*: it has s2\n") as told:
+        load("begun", str(workspace))
+    assert "write s2" not in told.value.remedy
+    with pytest.raises(SpecError) as near:
+        load("s22", str(workspace))
+    assert near.value.remedy.startswith("write s2, ")
