@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from numbers import Real
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +82,8 @@ def geometries_of(area: Area) -> list[BaseGeometry]:
         return [_geometry(area)]
     if not isinstance(area, Iterable):
         raise SpecError(f"not a geometry: {area!r}", remedy=_AREA)
-    values: list[Any] = area.to_pylist() if hasattr(area, "to_pylist") else list(cast("Iterable[Any]", area))
+    parts: Any = area
+    values: list[Any] = parts.to_pylist() if hasattr(parts, "to_pylist") else list(parts)
     if len(values) == 4 and all(isinstance(value, (int, float)) for value in values):
         return _boxes(checked_bounds(values))
     return [geometry for value in values for geometry in geometries_of(value)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ FIRST_DATASET = "earthsearch/sentinel-2-l2a"
 def specs_of(args: Namespace) -> tuple[CollectionSpec, ...]:
     """All documents of all files, with --set applied. Raises SpecError, also where two have one name."""
     overrides = dict(_override(text) for text in args.overrides)
-    specs = tuple(spec for path in args.specs for spec in load_specs(Path(path), read_area=_area_of))
-    specs = tuple(with_overrides(spec, overrides) for spec in specs) if overrides else specs
-    return _different(specs)
+    found = [(path, spec) for path in args.specs for spec in load_specs(Path(path), read_area=_area_of)]
+    found = [(path, with_overrides(spec, overrides)) for path, spec in found] if overrides else found
+    return _different(found)
 
 
 def _area_of(place: Path | str) -> Mapping[str, Any]:
@@ -43,7 +43,7 @@ def validate(args: Namespace) -> int:
     found = [_checked(path) for path in args.specs]
     wrong = [error for outcome in found for error in outcome.errors]
     if not wrong:
-        _different(spec for outcome in found for spec in outcome.specs)
+        _different([(outcome.path, spec) for outcome in found for spec in outcome.specs])
     for outcome in found if not args.json else ():
         if not outcome.errors:
             print(f"{outcome.path}: {', '.join(spec.name for spec in outcome.specs)}: valid", flush=True)
@@ -148,13 +148,16 @@ def _executable(path: str, spec: CollectionSpec) -> SpecError | None:
     return None
 
 
-def _different(specs: Iterable[CollectionSpec]) -> tuple[CollectionSpec, ...]:
-    found = tuple(specs)
-    names = [spec.name for spec in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SpecError(f"{len(found)} specs share the name {', '.join(twice)}", remedy="give every collection a name of its own")
-    return found
+def _different(found: Sequence[tuple[str, CollectionSpec]]) -> tuple[CollectionSpec, ...]:
+    """The specs of all files. Raises SpecError where two have one name."""
+    files: dict[str, list[str]] = {}
+    for path, spec in found:
+        files.setdefault(spec.name, []).append(path)
+    for name, paths in sorted(files.items()):
+        if len(paths) > 1:
+            places = " and ".join(dict.fromkeys(paths))
+            raise SpecError(f"{len(paths)} specs of {places} share the name {name}", remedy="give every collection a name of its own")
+    return tuple(spec for _, spec in found)
 
 
 def _override(text: str) -> tuple[str, str]:

@@ -72,7 +72,8 @@ class CollectionSpec(Section):
     auth: AuthSpec | None = None
     """Credentials; default: what the dataset needs."""
     workspace: Writable | None = None
-    """Directory, or prefix in S3, GCS or Azure."""
+    """Directory, relative to where the run is started, or prefix in S3, GCS or Azure; default: `RASTERLOOM_WORKSPACE`, else
+    `~/rasterloom_workspace`."""
     build: BuildSpec = BuildSpec()
     """How hard to try."""
     split: SplitSpec | None = None

@@ -129,7 +129,7 @@ class _Read(Section):
     filter: Annotated[Filter, AfterValidator(_parsed)] | None = None
     """Of the scenes to read, as the `filter` of a spec."""
     output: Writable | None = None
-    """Directory or prefix that is kept equal to the newest output; default: outputs stay in the workspace alone."""
+    """Directory, relative to where the run is started, or prefix that is kept equal to the newest output; default: the workspace alone."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> _Read:

@@ -277,7 +277,7 @@ class ExportSpec(Section):
     """A copy for others."""
 
     to: Writable
-    """Directory or prefix; must be empty."""
+    """Directory, relative to where the run is started, or prefix: a new or empty one, or an earlier copy of this collection."""
     format: Literal["collection", "stac-geoparquet"] = "collection"
     """A plain collection, or STAC GeoParquet."""
 

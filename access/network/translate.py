@@ -140,6 +140,10 @@ FOREIGN = tuple(foreign for foreign, _ in TABLE)
 
 _PROVIDER_IN_TEXT = re.compile(r"External \w+ credential provider: ([\w.]+).*", re.DOTALL)
 """What the code of a credential provider raises may show what it knows: only the kind of error is told."""
+_POOL_IN_TEXT = re.compile(
+    r"^\w+\(host=[^()]*\): (?:Max retries exceeded with url: .*\(Caused by \w+\([\"'](?:\w+\([^()]*\): )?(.*)[\"']\)\)$)?", re.DOTALL
+)
+"""urllib3 names its own objects first, the cause last."""
 _REGION_IN_TEXT = re.compile(r"incorrectly configured region", re.IGNORECASE)
 _STATUS_IN_TEXT = re.compile(r"non-2xx status code: (\d{3})|\bstatus: (\d{3})\b")
 _TIMEOUT_IN_TEXT = re.compile(r"operation timed out|kind: Timeout|timed out", re.IGNORECASE)
@@ -191,6 +195,8 @@ def _generic(text: str) -> Fault:
 def summary(error: BaseException) -> str:
     """One redacted line of at most 500 characters: obstore's debug dump and the server's page are left out."""
     text = str(error).partition("\n\nDebug source")[0].strip() or type(error).__name__
+    if pool := _POOL_IN_TEXT.match(text):
+        text = pool[1] or text[pool.end() :]
     return shorten(_PROVIDER_IN_TEXT.sub(r"its credential provider raised \1", text))
 
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 from obstore.store import HTTPStore, LocalStore, MemoryStore
 
-from rasterloom.access.network.translate import FOREIGN, TABLE, Kind, error_of, failure_of, fault_of, http_status, translated
+from rasterloom.access.network.translate import FOREIGN, TABLE, Kind, error_of, failure_of, fault_of, http_status, summary, translated
 from rasterloom.errors import AccessDenied, RasterloomError, SpecError, Unavailable, Unreadable
 from tests.servers import Cut, RangeServer, Status, free_port
 
@@ -124,3 +124,10 @@ def test_ours_pass_and_bugs_pass() -> None:
     assert error_of("do it", ours) is ours
     with pytest.raises(ZeroDivisionError), translated("do it"):
         _ = 1 / 0
+
+
+def test_of_a_server_that_does_not_answer_the_cause_is_told_and_no_object() -> None:
+    with pytest.raises(requests.ConnectionError) as caught:
+        requests.get(f"http://127.0.0.1:{free_port()}/stac", timeout=5)
+    assert summary(caught.value).startswith("Failed to establish a new connection: ")
+    assert summary(requests.ReadTimeout("Plain(host='a.b', port=443): Read timed out. (read timeout=5)")).startswith("Read timed out.")

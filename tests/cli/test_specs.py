@@ -37,8 +37,15 @@ def test_validate_checks_every_file(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_one_name_in_two_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x").mkdir()
-    assert main(["validate", spec_file(tmp_path, "a"), spec_file(tmp_path / "x", "a")]) == 2
-    assert "2 specs share the name a" in capsys.readouterr().err
+    one, other = spec_file(tmp_path, "a"), spec_file(tmp_path / "x", "a")
+    for command in ("validate", "plan", "run"):
+        assert main([command, one, spec_file(tmp_path, "b"), other]) == 2
+        assert f"2 specs of {one} and {other} share the name a" in capsys.readouterr().err
+
+
+def test_every_key_of_the_schema_is_described() -> None:
+    parts = [json_schema(), *json_schema()["$defs"].values()]
+    assert [name for part in parts for name, key in part.get("properties", {}).items() if not key.get("description")] == []
 
 
 def test_schema_is_the_published_one(capsys: pytest.CaptureFixture[str]) -> None:
