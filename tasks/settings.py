@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import signal
 import sys
 import threading
@@ -37,6 +38,9 @@ LOCAL_DEFAULTS: Mapping[Any, Any] = {
     "server.services.triggers.enabled": False,
 }
 """Used where the user's environment, profile and prefect.toml say nothing. The `server` ones reach the temporary server alone."""
+
+PORTS = range(20_000, 32_000)
+"""Of temporary servers; Linux gives none of them to a client."""
 
 LOCAL_UPDATES: Mapping[Any, Any] = {
     # The heartbeat thread is joined in steps of one second at the end of every sync flow. It serves to find flows of dead
@@ -95,6 +99,7 @@ def connected() -> Generator[None]:
     """
     if PREFECT_API_URL.value() is None:
         make_home(get_current_settings().home)
+        _choose_port()
     with ExitStack() as stack:
         try:
             client = stack.enter_context(SyncClientContext.get_or_create()).client
@@ -120,6 +125,29 @@ def make_home(home: Path) -> None:
     except OSError as error:
         remedy = "set PREFECT_HOME to a directory of yours, or PREFECT_API_URL to a server that runs"
         raise AccessDenied(f"Prefect cannot write to its home, {home}: {error.strerror}", remedy=remedy) from error
+
+
+def _choose_port() -> None:
+    """Give the temporary server, unless it runs, a port that no other process of this machine chooses.
+
+    Prefect draws one of a thousand, and the server listens seconds later: of twenty runs that one minute of cron begins, two would draw
+    the same in one case of six, and the one that is left without a server would use that of the other until that one ends.
+    """
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415 - half a second, and only where there is such a server
+
+    server = SubprocessASGIServer()
+    if server.port is None:
+        first = os.getpid() + _of_container()
+        ports = (PORTS[(first + step) % len(PORTS)] for step in range(0, len(PORTS), 997))
+        server.port = next((port for port in ports if server.is_port_available(port)), None)
+
+
+def _of_container() -> int:
+    """A number of those processes whose ids are all different."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # not Linux
+        return 0
 
 
 def _nobody_listens() -> bool:
