@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -20,6 +21,8 @@ from rasterloom.errors import Unavailable
 
 PAGE = 4
 """Items of a page at the most: few, so that the demo has something to page through."""
+PORTS = range(20_000, 32_000)
+"""Of which the demo takes one, and wants it again later: Linux gives none of these to a client, which would have it by chance."""
 
 _CONFORMANCE = [
     "https://api.stacspec.org/v1.0.0/core",
@@ -99,12 +102,9 @@ class Provider:
 
 
 @contextmanager
-def serving(archive: Archive, *, port: int = 0) -> Generator[Provider]:
+def serving(archive: Archive, *, port: int | None = None) -> Generator[Provider]:
     """Serves the archive until the block ends, on a free port unless one is given. Raises Unavailable where that one is taken."""
-    try:
-        server = _Server(archive, port)
-    except OSError as error:
-        raise Unavailable(f"port {port} cannot be had: {error.strerror}", remedy="stop what listens there, or make a new demo") from error
+    server = _begun(archive, random.SystemRandom().sample(PORTS, 50) if port is None else [port])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -113,6 +113,18 @@ def serving(archive: Archive, *, port: int = 0) -> Generator[Provider]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _begun(archive: Archive, ports: Sequence[int]) -> _Server:
+    """On the first of them that can be had."""
+    for port in ports[:-1]:
+        with suppress(OSError):
+            return _Server(archive, port)
+    try:
+        return _Server(archive, ports[-1])
+    except OSError as error:
+        message = f"port {ports[-1]} cannot be had: {error.strerror}"
+        raise Unavailable(message, remedy="stop what listens there, or make a new demo") from error
 
 
 class _Handler(BaseHTTPRequestHandler):

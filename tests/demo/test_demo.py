@@ -22,7 +22,7 @@ from rasterio.warp import transform
 import rasterloom
 from rasterloom.demo.home import NAME, Home
 from rasterloom.demo.scenes import open_archive
-from rasterloom.demo.server import serving
+from rasterloom.demo.server import PORTS, serving
 
 pytestmark = pytest.mark.slow
 PROGRAM = [sys.executable, "-m", "rasterloom.cli.main"]
@@ -109,12 +109,13 @@ def test_its_pixels_are_those_of_the_archive(made: tuple[Home, dict[str, Any], s
 
 def test_its_provider_starts_again(made: tuple[Home, dict[str, Any], str]) -> None:
     home, _, _ = made
+    assert home.port() in PORTS
     with subprocess.Popen(
         [*PROGRAM, "demo", "--serve", "--output", str(home.directory)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stdout is not None
         assert running.stdout.readline().startswith(f"serving http://127.0.0.1:{home.port()}/stac for ")
-        with urllib.request.urlopen(f"http://127.0.0.1:{home.port()}/stac", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{home.port()}/stac", timeout=60) as answer:
             assert json.load(answer)["id"] == "rasterloom-demo"
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=30) == 130
+        assert running.wait(timeout=120) == 130
