@@ -9,10 +9,14 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.waiting import ends_of_logs
 
 ROOT = Path(__file__).resolve().parent.parent
 FOREIGN = ("PREFECT_", "RASTERLOOM_", "AWS_", "AZURE_", "GOOGLE_", "EARTHDATA_", "GDAL_", "CPL_")
@@ -44,6 +48,15 @@ HOME = _isolate()
 SLOW = [HealthCheck.too_slow]
 settings.register_profile("house", deadline=None, print_blob=True, derandomize="CI" in os.environ, suppress_health_check=SLOW)
 settings.load_profile("house")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """With a test that fails, what the servers and workers that it uses have written."""
+    report = yield
+    if report.failed:
+        report.sections.extend((f"End of {name}", text) for name, text in ends_of_logs())
+    return report
 
 
 @pytest.fixture(scope="session")

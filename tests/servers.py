@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
+import os
+import secrets
 import socket
 import socketserver
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,6 +181,13 @@ class Server:
         self._server.shutdown()
         self._server.server_close()
 
+    def has_heard_all(self) -> None:
+        """When what was on its way has come in: also what a process sent right before it was killed. Nobody else may be asking."""
+        looks, heard = 0, len(self.log)
+        while looks < 25:
+            time.sleep(0.02)
+            looks, heard = (looks + 1 if len(self.log) == heard else 0), len(self.log)
+
     def answer(self, request: Request) -> Response:
         self.log.append(request)
         if self.latency:
@@ -187,11 +198,21 @@ class Server:
         raise NotImplementedError
 
 
+PORTS = range(20_000, 32_000)
+"""Linux gives none of these to a client, nor for port 0: so nobody comes upon one by chance, also while a killed server is not yet back."""
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on, now or later, but for who asked for it here."""
+    mine = PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8 :: 8]  # other processes of this pytest take others
+    while True:
+        port = secrets.choice(mine)  # `random` is seeded by Hypothesis
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------------------
@@ -273,6 +294,20 @@ class Hang(Fault):
 
     def apply(self, request: Request, good: Response) -> Response:
         return Response(good.status, good.body, good.headers, pause=self.seconds)
+
+
+class Acting(Fault):
+    """Changes nothing, and acts before it gives the `at`-th answer: whoever asked is in the middle of something, on any machine."""
+
+    def __init__(self, at: int, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._numbers = itertools.count(1)
+        self._at, self._act = at, act
+
+    def apply(self, request: Request, good: Response) -> Response:
+        if next(self._numbers) == self._at:
+            self._act()
+        return good
 
 
 class Drip(Fault):

@@ -55,7 +55,7 @@ def archive(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         process.stdout.close()
 
 

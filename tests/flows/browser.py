@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.flows.stack import ROOT, Stack
+from tests.servers import free_port
 
 FLAGS = (
     "--headless",
@@ -29,6 +30,8 @@ FLAGS = (
     "--disable-sync",
     "--window-size=1100,1500",
 )
+SECONDS = 120.0
+"""That a page may take."""
 SCREENSHOTS = "SCREENSHOTS"
 """Environment variable: `docs` to write the pictures of the docs anew."""
 
@@ -41,25 +44,49 @@ class Browser:
     def open(self, address: str) -> None:
         self.driver.get(address)
 
-    def find(self, xpath: str, *, seconds: float = 60) -> Any:
+    def find(self, xpath: str) -> Any:
         """The first element that can be seen, scrolled to the middle."""
-        found = self._until(
-            lambda: next((each for each in self.driver.find_elements("xpath", xpath) if each.is_displayed()), None), seconds
-        )
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
-        return found
+        return self._until(lambda: self._seen(xpath))
 
-    def write(self, xpath: str, text: str) -> None:
-        """In place of what stands there."""
+    def click(self, xpath: str) -> None:
+        """As soon as nothing lies over it: menus close, and pages draw themselves anew."""
+
+        def clicked() -> bool:
+            if (element := self._seen(xpath)) is not None:
+                element.click()
+            return element is not None
+
+        self._until(clicked)
+
+    def write(self, xpath: str, text: str, *keys: str) -> None:
+        """In place of what stands there, until it stands there: a page may still be about to fill in what it has asked for."""
         from selenium.webdriver.common.keys import Keys
 
-        element = self.find(xpath)
-        element.send_keys(Keys.CONTROL, "a")
-        element.send_keys(text)
+        def written() -> bool:
+            if (element := self._seen(xpath)) is None:
+                return False
+            element.send_keys(Keys.CONTROL, "a")
+            element.send_keys(text)
+            return element.get_attribute("value") == text
 
-    def shows(self, text: str, *, seconds: float = 60) -> str:
-        """The text of the page once `text` stands in it."""
-        return self._until(lambda: (page := self.driver.find_element("tag name", "body").text) and text in page and page, seconds)
+        self._until(written)
+        if keys:
+            self.find(xpath).send_keys(*keys)
+
+    def _seen(self, xpath: str) -> Any:
+        found = next((each for each in self.driver.find_elements("xpath", xpath) if each.is_displayed()), None)
+        if found is not None:
+            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+        return found
+
+    def shows(self, *texts: str) -> str:
+        """The text of the page once all of these stand in it."""
+
+        def shown() -> str | None:
+            page = self.driver.find_element("tag name", "body").text
+            return page if all(text in page for text in texts) else None
+
+        return self._until(shown)
 
     def picture(self, name: str, *, height: int) -> None:
         """Of the upper part of the page, in few colours: small enough for the docs."""
@@ -69,14 +96,20 @@ class Browser:
         assert len(shot.getcolors() or ()) > 10
         shot.save(self.pictures / f"{name}.png", optimize=True)
 
-    def _until(self, condition: Callable[[], Any], seconds: float) -> Any:
-        from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+    def _until(self, condition: Callable[[], Any]) -> Any:
+        from selenium.common import exceptions
         from selenium.webdriver.support.ui import WebDriverWait
 
+        passing = [
+            exceptions.StaleElementReferenceException,
+            exceptions.ElementClickInterceptedException,
+            exceptions.ElementNotInteractableException,
+            exceptions.NoSuchElementException,
+        ]
         try:
-            return WebDriverWait(self.driver, seconds, 0.2, [StaleElementReferenceException]).until(lambda _: condition())
-        except TimeoutException:
-            pytest.fail(f"waited {seconds} s; the page says:\n{self.driver.find_element('tag name', 'body').text[:3000]}")
+            return WebDriverWait(self.driver, SECONDS, 0.2, passing).until(lambda _: condition())
+        except exceptions.TimeoutException:
+            pytest.fail(f"waited {SECONDS} s; the page says:\n{self.driver.find_element('tag name', 'body').text[:3000]}")
 
 
 @contextmanager
@@ -89,7 +122,7 @@ def opened_browser(pictures: Path) -> Generator[Browser]:
         options = webdriver.ChromeOptions()
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path, port=free_port()))
         try:
             yield Browser(driver, ROOT / "docs/images" if os.environ.get(SCREENSHOTS) == "docs" else pictures)
         finally:
@@ -99,7 +132,7 @@ def opened_browser(pictures: Path) -> Generator[Browser]:
 def logged_in(browser: Browser, stack: Stack) -> None:
     """As a person does it: the password of the API once."""
     browser.open(f"{stack.ui}/v2/dashboard")
-    browser.write("//input[@type='password']", stack.env["PREFECT_API_AUTH_STRING"] + "\n")
+    browser.write("//input[@type='password']", stack.env["PREFECT_API_AUTH_STRING"], "\n")
     browser.shows("Dashboard")
 
 
@@ -107,9 +140,7 @@ def fill_in(browser: Browser, *, last_day: str, east: str) -> None:
     """The last day by its date picker, and one side of the area."""
     from selenium.webdriver.common.keys import Keys
 
-    browser.find("//*[text()[contains(., 'Last day')]]/following::button[contains(., '20')][1]").click()
-    picker = "//*[@role='dialog' or @data-radix-popper-content-wrapper]//input"
-    browser.write(picker, last_day)
-    browser.find(picker).send_keys(Keys.ENTER)
+    browser.click("//*[text()[contains(., 'Last day')]]/following::button[contains(., '20')][1]")
+    browser.write("//*[@role='dialog' or @data-radix-popper-content-wrapper]//input", last_day, Keys.ENTER)
     browser.driver.find_element("tag name", "body").send_keys(Keys.ESCAPE)
     browser.write("//*[text()[contains(., 'East')]]/following::input[@type='number'][1]", east)

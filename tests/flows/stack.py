@@ -9,22 +9,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.writer import to_yaml
+from tests.flows.services import ENDED, asked_until_answered
 from tests.servers import free_port
+from tests.waiting import LONG, logs_shown, until
 
 ROOT = Path(__file__).resolve().parents[2]
-ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,21 @@ class Stack:
         return str(self.home / "workspace")
 
     def get(self, path: str) -> Any:
-        return httpx.get(self.api + path, auth=self.auth, timeout=60).raise_for_status().json()
+        return self._asked("GET", path).raise_for_status().json()
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """With the token that the server wants against forged requests."""
         client = "tests"
-        token = httpx.get(f"{self.api}/csrf-token", params={"client": client}, auth=self.auth, timeout=60).json()["token"]
+        token = self._asked("GET", "/csrf-token", params={"client": client}).raise_for_status().json()["token"]
         headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
-        return httpx.post(self.api + path, json=body, auth=self.auth, headers=headers, timeout=60)
+        return self._asked("POST", path, json=body, headers=headers)
+
+    def found(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """What a filter finds."""
+        return self.post(path, body).raise_for_status().json()
+
+    def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return asked_until_answered(method, self.api + path, auth=self.auth, **more)
 
     @contextmanager
     def without_database(self) -> Generator[None]:
@@ -69,14 +77,18 @@ class Stack:
         os.kill(self.script, signal.SIGSTOP)
         try:
             os.kill(int((self.home / "postgres/data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-            until(lambda: self.status("/work_pools/local") == 500)
+            until(lambda: self.status("/work_pools/local") not in (0, 200))
             yield
         finally:
             os.kill(self.script, signal.SIGCONT)
         until(lambda: self.status("/work_pools/local") == 200)
 
     def status(self, path: str) -> int:
-        return httpx.get(self.api + path, auth=self.auth, timeout=60).status_code
+        """0 where there is no answer."""
+        try:
+            return httpx.get(self.api + path, auth=self.auth, timeout=60).status_code
+        except httpx.TransportError:
+            return 0
 
     def shell(self, script: str, *, cwd: Path) -> str:
         """What the lines print; they must all succeed."""
@@ -89,17 +101,23 @@ class Stack:
 
     def start(self, name: str, **parameters: Any) -> str:
         """The id of a new run."""
-        answer = self.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", {"parameters": parameters})
+        body = {"parameters": parameters, "idempotency_key": str(uuid4())}
+        answer = self.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", body)
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 
-    def ended(self, run: str, *, seconds: float = 240) -> dict[str, Any]:
+    def ended(self, run: str, *, seconds: float = LONG) -> dict[str, Any]:
         """The run when it has ended."""
-        return until(lambda: (found := self.get(f"/flow_runs/{run}"))["state"]["type"] in ENDED and found, seconds=seconds)
+
+        def record() -> dict[str, Any] | None:
+            found = self.get(f"/flow_runs/{run}")
+            return found if found["state"]["type"] in ENDED else None
+
+        return until(record, seconds=seconds)
 
     def told(self, run: str) -> str:
         """The logs of a run."""
-        rows = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}).json()
+        rows = self.found("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"})
         return "\n".join(row["message"] for row in rows)
 
 
@@ -110,15 +128,6 @@ def deployed(stack: Stack, tmp_path: Path, *specs: CollectionSpec) -> None:
     for spec in specs:
         (folder / f"{spec.name}.yaml").write_text(to_yaml(spec))
     stack.shell("rasterloom deploy specs/*.yaml", cwd=tmp_path)
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 240) -> Any:
-    """What the condition gives as soon as it gives something."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s"
-        time.sleep(0.3)
-    return found
 
 
 @contextmanager
@@ -133,14 +142,15 @@ def started(**more: str) -> Generator[Stack]:
     quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
     kept = {name: value for name, value in os.environ.items() if name not in ("PREFECT_HOME", "RASTERLOOM_WORKSPACE", "PREFECT_API_URL")}
     env = kept | quick | more | {"PATH": path, "PREFECT_SERVER_API_PORT": port}
-    log = home / "log"
-    process = subprocess.Popen(
-        [ROOT / "deployments/server", home], env=env, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
-    )
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [ROOT / "deployments/server", home], env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        until(lambda: _is_up(process, log))
-        client = dict(line.split("=", 1) for line in (home / "client.env").read_text().splitlines())
-        yield Stack(home, kept | {"PATH": path, "HOME": str(home), "PREFECT_HOME": str(home / "client")} | client, process.pid)
+        with logs_shown(home):
+            until(lambda: _is_up(process, home / "log"))
+            client = dict(line.split("=", 1) for line in (home / "client.env").read_text().splitlines())
+            yield Stack(home, kept | {"PATH": path, "HOME": str(home), "PREFECT_HOME": str(home / "client")} | client, process.pid)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -151,9 +161,8 @@ def started(**more: str) -> Generator[Stack]:
 
 
 def _is_up(process: subprocess.Popen[bytes], log: Path) -> bool:
-    text = log.read_text()
-    assert process.poll() is None, text + "\n".join(file.read_text()[-2000:] for file in log.parent.glob("*.log"))
-    return " runs; " in text
+    assert process.poll() is None, "deployments/server has ended"
+    return " runs; " in log.read_text()
 
 
 def _kill_left(home: Path, name: str) -> None:

@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +18,6 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.events.actions import DoNothing, PauseDeployment, RunDeployment
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from rasterloom.access.collection import load
 from rasterloom.flows.automations import automations_of, source_of
@@ -28,8 +26,11 @@ from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 from tests.flows import test_server
 from tests.flows.archive import Archive, opened
-from tests.flows.test_server import POOL, Prefect, ended
+from tests.flows.services import Services
+from tests.flows.test_server import POOL
+from tests.waiting import until
 
+server_and_worker = test_server.server_and_worker
 prefect = test_server.prefect
 PART = {"version": 1, "name": "part", "collection": {"uri": "whole"}, "bbox": [9.0, 44.0, 9.1, 46.0]}
 
@@ -69,18 +70,8 @@ def whole(archive: Archive, **more: Any) -> CollectionSpec:
     return archive.spec(name="whole", dates="2024-06-01/..", **more)
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 150) -> Any:
-    """What the condition gives, once it gives something."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s"
-        time.sleep(0.5)
-    return found
-
-
-def events(prefect: Prefect, name: str) -> list[dict[str, Any]]:
-    found = prefect.post("/events/filter", {"filter": {"event": {"name": [name]}}, "limit": 50}).raise_for_status().json()
-    return found["events"]
+def events(prefect: Services, name: str) -> list[dict[str, Any]]:
+    return prefect.post("/events/filter", {"filter": {"event": {"name": [name]}}, "limit": 50})["events"]
 
 
 def of(found: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -88,18 +79,17 @@ def of(found: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [each for each in found if each["resource"]["prefect.resource.id"] == f"rasterloom.collection.{name}"]
 
 
-def started(prefect: Prefect, deployed: Deployed, **parameters: Any) -> str:
-    answer = prefect.post(f"/deployments/{deployed.id}/create_flow_run", {"parameters": parameters})
-    return ended(prefect, answer.raise_for_status().json()["id"])
+def started(prefect: Services, deployed: Deployed, **parameters: Any) -> str:
+    return prefect.ended(prefect.run(deployed.name, **parameters))
 
 
-def automations(prefect: Prefect) -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in prefect.post("/automations/filter", {}).raise_for_status().json()}
+def automations(prefect: Services) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in prefect.post("/automations/filter", {})}
 
 
 @pytest.mark.slow
-def test_a_collection_is_built_after_the_one_that_it_comes_from(prefect: Prefect) -> None:
-    with opened(20) as archive, temporary_settings({PREFECT_API_URL: prefect.url}):
+def test_a_collection_is_built_after_the_one_that_it_comes_from(prefect: Services) -> None:
+    with opened(20) as archive:
         specs = [whole(archive), spec_from(PART)]
         first = deploy(specs, work_pool=POOL, label="chain")
         assert [(each.name, each.change) for each in first][-1] == ("automation/part after whole", "created")
@@ -115,7 +105,7 @@ def test_a_collection_is_built_after_the_one_that_it_comes_from(prefect: Prefect
 
         strict = {**specs[0].model_dump(mode="json", exclude_none=True), "checks": [{"rows": {"min": 1000}}]}
         assert started(prefect, first[0], spec=strict) == "FAILED"
-        (refused,) = until(lambda: events(prefect, "rasterloom.collection.refused"))
+        (refused,) = until(lambda: of(events(prefect, "rasterloom.collection.refused"), "whole"))
         assert "1000" in refused["payload"]["reason"]
 
         left = deploy(specs[:1], work_pool=POOL, label="chain", prune=True, dry_run=True)
@@ -131,9 +121,9 @@ def edited(found: Automation, action: Any) -> AutomationCore:
 
 
 @pytest.mark.slow
-def test_what_its_owner_made_of_an_automation_is_kept(prefect: Prefect) -> None:
+def test_what_its_owner_made_of_an_automation_is_kept(prefect: Services) -> None:
     limits = {"warn_after": "P3D"}
-    with opened(1) as archive, temporary_settings({PREFECT_API_URL: prefect.url}), get_client(sync_client=True) as client:
+    with opened(1) as archive, get_client(sync_client=True) as client:
         specs = [whole(archive, freshness=limits), spec_from(PART)]
         deployed = deploy(specs, work_pool=POOL)
         (watch,) = client.read_automations_by_name("whole: no run for P3D (warn)")
@@ -176,9 +166,9 @@ def hook() -> Iterator[tuple[str, list[Any]]]:
 
 
 @pytest.mark.slow
-def test_people_are_told_of_stale_collections_and_a_watch_of_runs_that_do_not_come(prefect: Prefect, root: Path) -> None:
+def test_people_are_told_of_stale_collections_and_a_watch_of_runs_that_do_not_come(prefect: Services, root: Path) -> None:
     """The example of the documentation, run as it stands there."""
-    with opened(3) as archive, hook() as (url, told), temporary_settings({PREFECT_API_URL: prefect.url}):
+    with opened(3) as archive, hook() as (url, told):
         CustomWebhookNotificationBlock(name="chat", url=url, method="POST", json_data={"subject": "{{subject}}", "text": "{{body}}"}).save(
             "chat", overwrite=True
         )
@@ -193,8 +183,7 @@ def test_people_are_told_of_stale_collections_and_a_watch_of_runs_that_do_not_co
         spec = archive.spec(name="old", dates="2024-06-01/..", freshness={"warn_after": "10s"})
         deployed = deploy([spec], work_pool=POOL)
         assert started(prefect, deployed[0]) == "COMPLETED"
-        until(lambda: told)
-        assert told[0]["subject"] == "old"
-        assert "rasterloom.collection.stale" in told[0]["text"]
-        assert "the source has nothing newer" in told[0]["text"]
+        message = until(lambda: next((each for each in told if each["subject"] == "old"), None))
+        assert "rasterloom.collection.stale" in message["text"]
+        assert "the source has nothing newer" in message["text"]
         until(lambda: [each for each in events(prefect, "prefect.automation.triggered") if "old: no run for" in str(each)])

@@ -85,13 +85,14 @@ def test_tokens_that_end_in_the_middle_of_a_build(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """An emulator that checks signatures; each token lives for two seconds, and the build for longer. Nothing of them is left behind."""
+    """An emulator that checks signatures; each token lives for eight seconds, and the build for longer: 44 times a quarter of one.
+    Nothing of them is left behind."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("PC_KEY", PLANTED)
     for path, data in archive.files.files.items():
         emulator.put(CONTAINER + path, data)
-    with Proxy(url_behind=emulator.url.rpartition("/")[0]) as proxy, TokenServer(emulator.key, emulator.account, life=2.0) as tokens:
-        tokens.subscription, proxy.latency = PLANTED, 0.1
+    with Proxy(url_behind=emulator.url.rpartition("/")[0]) as proxy, TokenServer(emulator.key, emulator.account, life=8.0) as tokens:
+        tokens.subscription, proxy.latency = PLANTED, 0.25
         moved(archive, f"{proxy.url}/{emulator.account}/{CONTAINER}")
         build = {"max_concurrent": 2, "max_error_rate": 0.0}
         collection = run(archive.spec(auth=planetary(tokens, proxy.host), build=build), workspace=workspace)

@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from rasterloom.flows.run import run
 from rasterloom.flows.runners import check_runner
 from rasterloom.specs.effort import Effort
 from tests.flows.archive import Archive, opened
+from tests.servers import Acting
+from tests.waiting import until
 
 SCENES = 600
 """Enough for several batches of headers."""
@@ -34,9 +35,9 @@ def archive() -> Iterator[Archive]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Two Dask worker processes."""
+    """Two Dask worker processes; of each test its own, for a killed one comes back some time later."""
     distributed = pytest.importorskip("distributed")
     pytest.importorskip("prefect_dask")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as made:
@@ -87,8 +88,8 @@ def test_ray_gives_the_same_collection_with_the_same_requests(on_threads: pa.Tab
 def test_a_dask_worker_that_is_killed_is_done_without(on_threads: pa.Table, archive: Archive, cluster: Any, tmp_path: Path) -> None:
     with cluster.get_client() as client:
         pids = list(client.run(os.getpid).values())
-    once_asked(archive, 200, lambda: os.kill(pids[0], signal.SIGKILL))
-    found, _ = built(archive, tmp_path, run={"runner": "dask", "address": cluster.scheduler_address}, build={"max_concurrent": 20})
+    with killing(archive, 200, lambda: pids[0]):
+        found, _ = built(archive, tmp_path, run={"runner": "dask", "address": cluster.scheduler_address}, build={"max_concurrent": 20})
     assert found.equals(on_threads)
 
 
@@ -96,23 +97,16 @@ def test_a_dask_worker_that_is_killed_is_done_without(on_threads: pa.Table, arch
 def test_a_ray_worker_that_is_killed_is_done_without(on_threads: pa.Table, archive: Archive, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     pytest.importorskip("prefect_ray")
-    killed: list[int] = []
-
-    def kill() -> None:
-        killed.append(ray_worker())
-        os.kill(killed[0], signal.SIGKILL)
-
-    once_asked(archive, 200, kill)
-    found, _ = built(archive, tmp_path, run={"runner": "ray"}, build={"max_concurrent": 4})
-    assert killed
+    with killing(archive, 200, ray_worker):
+        found, _ = built(archive, tmp_path, run={"runner": "ray"}, build={"max_concurrent": 4})
     assert found.equals(on_threads)
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_and_the_next_one_goes_on(on_threads: pa.Table, archive: Archive, tmp_path: Path) -> None:
     spec: dict[str, Any] = {"run": {"runner": "processes"}, "build": {"max_concurrent": 4}}
-    once_asked(archive, 400, lambda: os.kill(pool_process(), signal.SIGKILL))
-    with pytest.raises(Unavailable, match="worker process is gone"):
+    others = spawned()
+    with killing(archive, 400, lambda: max(spawned() - others)), pytest.raises(Unavailable, match="worker process is gone"):
         built(archive, tmp_path, **spec)
     assert rasterloom.Collection.list_collections(str(tmp_path)) == []
     found, progress = built(archive, tmp_path, **spec)
@@ -120,22 +114,27 @@ def test_a_process_that_is_killed_ends_the_run_and_the_next_one_goes_on(on_threa
     assert progress.remembered > 0
 
 
-def once_asked(archive: Archive, requests: int, act: Callable[[], None]) -> None:
-    """Act when the servers have been asked for so many more files."""
-    wanted = len(archive.files.log) + requests
+@contextmanager
+def killing(archive: Archive, at: int, found: Callable[[], int]) -> Generator[None]:
+    """SIGKILL to the process that is found when so many files have been asked for in the block: one of a build in the middle."""
+    killed: list[int] = []
 
-    def wait() -> None:
-        while len(archive.files.log) < wanted:
-            time.sleep(0.01)
-        act()
+    def kill() -> None:
+        killed.append(found())
+        os.kill(killed[0], signal.SIGKILL)
 
-    threading.Thread(target=wait, daemon=True).start()
+    archive.files.faults["*"] = Acting(at, kill)
+    try:
+        yield
+    finally:
+        archive.files.faults.clear()
+    assert killed
 
 
-def pool_process() -> int:
-    """The youngest process that this one has spawned with multiprocessing: of the pool, not of the cluster of another test."""
+def spawned() -> set[int]:
+    """Processes that this one has spawned with multiprocessing."""
     listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
-    return max(int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line)
+    return {int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line}
 
 
 OTHERS = ("IDLE", "Agent")
@@ -144,9 +143,15 @@ OTHERS = ("IDLE", "Agent")
 
 def ray_worker() -> int:
     """A process of this one's Ray that runs a task."""
+    return until(lambda: next((pid for pid, title in titles() if title.startswith("ray::") and not any(o in title for o in OTHERS)), None))
+
+
+def titles() -> Iterator[tuple[int, str]]:
+    """Of all processes below this one; they come and go."""
     psutil = pytest.importorskip("psutil")
-    titles = {process.pid: " ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)}
-    return next(pid for pid, title in titles.items() if title.startswith("ray::") and not any(other in title for other in OTHERS))
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            yield process.pid, " ".join(process.cmdline())
 
 
 UNGUARDED = """
@@ -162,7 +167,7 @@ def test_a_script_without_a_guard_is_told_to_have_one(prefect_server: None, arch
     script.write_text(UNGUARDED)
     spec = archive.spec(run={"runner": "processes"}).model_dump_json(exclude_none=True)
     env = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
-    done = subprocess.run([sys.executable, str(script), spec, str(tmp_path / "w")], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, str(script), spec, str(tmp_path / "w")], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert 'if __name__ == "__main__":' in done.stderr
 

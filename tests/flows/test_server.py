@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -19,90 +11,29 @@ from rasterloom.access.collection import load
 from rasterloom.errors import SpecError
 from rasterloom.flows.deploy import deploy
 from tests.flows.archive import opened
-from tests.servers import free_port
+from tests.flows.services import Services, services
 
 pytestmark = pytest.mark.slow
 
 POOL = "local"
 
 
-@dataclass(frozen=True, slots=True)
-class Prefect:
-    url: str
-    workspace: Path
-
-    def get(self, path: str) -> Any:
-        return self._asked("GET", path).raise_for_status().json()
-
-    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        return self._asked("POST", path, json=body)
-
-    def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Again while SQLite is locked by the server's own services."""
-        for _ in range(120):
-            if (answer := httpx.request(method, self.url + path, timeout=60, **more)).status_code != 503:
-                return answer
-            time.sleep(1)
-        raise TimeoutError(f"{path} answers 503 for two minutes")
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[bytes], *, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"{process.args} ended"
-        assert time.monotonic() < end, f"waited {seconds} s for {condition}"
-        time.sleep(0.25)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
-    home, port = tmp_path_factory.mktemp("server"), free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    env = os.environ | {
-        "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_API_URL": url,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "RASTERLOOM_WORKSPACE": str(home / "workspace"),
-    }
-    command = [sys.executable, "-m", "prefect"]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*command, "server", "start", "--host", "127.0.0.1", "--port", str(port)], env=env, stdout=log, stderr=log
-        )
-        try:
-            until(lambda: answers(f"{url}/health"), server)
-            worker = subprocess.Popen(
-                [*command, "worker", "start", "--pool", POOL, "--type", "process"], env=env, cwd=home, stdout=log, stderr=log
-            )
-            try:
-                until(lambda: answers(f"{url}/work_pools/{POOL}"), worker)
-                yield Prefect(url, home / "workspace")
-            finally:
-                stop(worker)
-        finally:
-            stop(server)
+def server_and_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    with services(tmp_path_factory.mktemp("server"), "one") as made:
+        yield made
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+@pytest.fixture
+def prefect(server_and_worker: Services) -> Iterator[Services]:
+    """All of it is up, and empty."""
+    with temporary_settings({PREFECT_API_URL: server_and_worker.url}):
+        yield server_and_worker
+    server_and_worker.restore()
 
 
-def test_a_deployed_spec_stands_with_its_schedule_and_runs_with_other_dates(prefect: Prefect) -> None:
-    with opened(44) as archive, temporary_settings({PREFECT_API_URL: prefect.url}):
+def test_a_deployed_spec_stands_with_its_schedule_and_runs_with_other_dates(prefect: Services) -> None:
+    with opened(44) as archive:
         spec = archive.spec(schedule={"cron": "0 6 * * *", "timezone": "Europe/Madrid"})
         (deployed,) = deploy([spec], work_pool=POOL)
         assert deployed.scheduled
@@ -115,38 +46,24 @@ def test_a_deployed_spec_stands_with_its_schedule_and_runs_with_other_dates(pref
         assert schedule["schedule"]["cron"] == "0 6 * * *"
         assert schedule["schedule"]["timezone"] == "Europe/Madrid"
 
-        refused = prefect.post(
-            f"/deployments/{deployed.id}/create_flow_run", {"parameters": {"spec": found["parameters"]["spec"] | {"bands": "B02"}}}
-        )
-        assert refused.status_code == 409
+        wrong = {"parameters": {"spec": found["parameters"]["spec"] | {"bands": "B02"}}}
+        assert prefect.asked("POST", f"/deployments/{deployed.id}/create_flow_run", json=wrong).status_code == 409
 
-        parameters = {"spec": found["parameters"]["spec"] | {"dates": "2024-06"}}
-        started = prefect.post(f"/deployments/{deployed.id}/create_flow_run", {"parameters": parameters})
-        assert started.status_code == 201
-        assert ended(prefect, started.json()["id"]) == "COMPLETED"
+        run = prefect.run("build-collection/small", spec=found["parameters"]["spec"] | {"dates": "2024-06"})
+        assert prefect.ended(run) == "COMPLETED"
 
     collection = load("small", workspace=str(prefect.workspace))
     assert len(collection) == 30
 
 
-def ended(prefect: Prefect, run: str, *, seconds: float = 120) -> str:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        state = prefect.get(f"/flow_runs/{run}")["state"]
-        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            return state["type"]
-        time.sleep(0.5)
-    raise AssertionError(f"run {run} is {state}")
-
-
-def test_deploying_again_replaces_the_schedule(prefect: Prefect) -> None:
-    with opened(1) as archive, temporary_settings({PREFECT_API_URL: prefect.url}):
+def test_deploying_again_replaces_the_schedule(prefect: Services) -> None:
+    with opened(1) as archive:
         for schedule, wanted in [({"cron": "0 6 * * *"}, ["0 6 * * *"]), ({"cron": "5 7 * * *"}, ["5 7 * * *"]), (None, [])]:
             deploy([archive.spec(name="again", schedule=schedule)], work_pool=POOL)
             found = prefect.get("/deployments/name/build-collection/again")
             assert [each["schedule"]["cron"] for each in found["schedules"]] == wanted
 
 
-def test_a_work_pool_that_is_not_there_is_named(prefect: Prefect) -> None:
-    with opened(1) as archive, temporary_settings({PREFECT_API_URL: prefect.url}), pytest.raises(SpecError, match="elsewhere"):
+def test_a_work_pool_that_is_not_there_is_named(prefect: Services) -> None:
+    with opened(1) as archive, pytest.raises(SpecError, match="elsewhere"):
         deploy([archive.spec()], work_pool="elsewhere")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,10 @@ from rasterloom.flows.deploy import deploy
 from rasterloom.flows.helper import register
 from rasterloom.flows.run import run
 from rasterloom.flows.setup import set_up
-from rasterloom.specs.model import CollectionSpec
 from rasterloom.tasks.limits import limit_name
 from tests.flows.archive import Archive, opened
-from tests.flows.services import Services, services, until
+from tests.flows.services import Services, services
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -29,81 +32,83 @@ WEEKS = {"split": {"time": "P7D"}}
 SLOW: dict[str, Any] = {"build": {"max_concurrent": 4}}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def archive() -> Iterator[Archive]:
+    """Of each test its own: nobody else asks it for anything, and nobody else finds it slow."""
     with opened(SCENES, latency=LATENCY) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+def server_and_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     with services(tmp_path_factory.mktemp("prefect"), "one", "two") as made:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def prefect(server_and_workers: Services, archive: Archive) -> Iterator[Services]:
+    """All of it is up, and idle; `archive` outlives the runs that ask it."""
+    with temporary_settings({PREFECT_API_URL: server_and_workers.url}):
+        yield server_and_workers
+    archive.files.latency = 0.0
+    server_and_workers.restore()
+
+
+@pytest.fixture
 def alone(prefect: Services, archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """What one process makes of the archive."""
-    with temporary_settings({PREFECT_API_URL: prefect.url}):
-        return rows(run(archive.spec(**WEEKS), workspace=str(tmp_path_factory.mktemp("alone"))))
+    return rows(run(archive.spec(**WEEKS), workspace=str(tmp_path_factory.mktemp("alone"))))
 
 
 def rows(collection: rasterloom.Collection) -> pa.Table:
     return collection.to_table().sort_by("id")
 
 
-def deployed(prefect: Services, spec: CollectionSpec) -> str:
-    with temporary_settings({PREFECT_API_URL: prefect.url}):
-        deploy([spec], work_pool="local")
-    return f"build-collection/{spec.name}"
+def deployed(archive: Archive, name: str, workspace: Path) -> str:
+    deploy([archive.spec(name=name, workspace=str(workspace), **WEEKS, **SLOW)], work_pool="local")
+    return f"build-collection/{name}"
 
 
 def test_two_workers_share_a_build(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
-    with temporary_settings({PREFECT_API_URL: prefect.url}):
-        assert register("local", of=2) == "gather-share/local"
-    name = deployed(prefect, archive.spec(name="shared", workspace=str(tmp_path), **WEEKS, **SLOW))
-    first = started(prefect, archive, name)
-    until(lambda: [helper["state"]["type"] for helper in helpers(prefect)] == ["RUNNING"])
+    assert register("local", of=2) == "gather-share/local"
+    first = started(prefect, archive, deployed(archive, "shared", tmp_path))
+    helper = helper_of(prefect, first)
     archive.files.latency = LATENCY  # not before the helper is there, however long its worker takes
     assert prefect.ended(first) == "COMPLETED"
     assert rows(rasterloom.load("shared", workspace=str(tmp_path))).equals(alone)
-    (helper,) = helpers(prefect)
-    assert prefect.ended(helper["id"]) == "COMPLETED"
-    prefect.delete("/deployments/name/gather-share/local")
+    assert prefect.ended(helper) == "COMPLETED"
 
 
 def test_a_build_does_without_the_worker_that_helped_it(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
-    with temporary_settings({PREFECT_API_URL: prefect.url}):
-        register("local", of=2)
-    before = {helper["id"] for helper in helpers(prefect)}
-    first = started(prefect, archive, deployed(prefect, archive.spec(name="left", workspace=str(tmp_path), **WEEKS, **SLOW)))
-    until(lambda: [new["state"]["type"] for new in helpers(prefect) if new["id"] not in before] == ["RUNNING"])
-    (helper,) = (new["id"] for new in helpers(prefect) if new["id"] not in before)
-    worker = prefect.worker_of(helper)
+    register("local", of=2)
+    first = started(prefect, archive, deployed(archive, "left", tmp_path))
+    helper = helper_of(prefect, first)
+    process, worker = prefect.process_of(helper), prefect.worker_of(helper)
     assert worker != prefect.worker_of(first)
     prefect.kill(worker)
-    prefect.kill_flow(helper)
+    kill(process)
     archive.files.latency = LATENCY
     assert prefect.ended(first) == "COMPLETED"
     assert rows(rasterloom.load("left", workspace=str(tmp_path))).equals(alone)
-    prefect.start_worker(worker)
-    prefect.delete("/deployments/name/gather-share/local")
 
 
-def helpers(prefect: Services) -> list[dict[str, Any]]:
-    return prefect.post("/flow_runs/filter", {"flows": {"name": {"any_": ["gather-share"]}}})
+def helper_of(prefect: Services, build: str) -> str:
+    """The one helper of a build, when it runs."""
+    asked = {"flows": {"name": {"any_": ["gather-share"]}}}
+    (found,) = until(lambda: [run["id"] for run in prefect.post("/flow_runs/filter", asked) if run["parameters"]["build_run"] == build])
+    return prefect.running(found)
 
 
 def test_a_killed_flow_and_a_killed_worker_lose_nothing(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
-    name = deployed(prefect, archive.spec(name="killed", workspace=str(tmp_path), **WEEKS, **SLOW))
+    name = deployed(archive, "killed", tmp_path)
     first = started(prefect, archive, name)
-    prefect.kill_flow(first)
+    kill(prefect.process_of(first))
     assert prefect.ended(first) == "CRASHED"
     assert rasterloom.Collection.list_collections(str(tmp_path)) == []
 
-    prefect.kill("two")
     second = started(prefect, archive, name)
-    prefect.kill("one")
+    for worker in prefect.workers:
+        prefect.kill(worker)
     archive.files.latency = LATENCY
     # its process sees that the worker is gone, and ends with the batches under way, unless they were the last ones
     assert prefect.ended(second) in ("CRASHED", "COMPLETED")
@@ -114,16 +119,15 @@ def test_a_killed_flow_and_a_killed_worker_lose_nothing(prefect: Services, archi
 
 def test_a_build_waits_for_a_killed_server_to_come_back(prefect: Services, archive: Archive, alone: pa.Table, tmp_path: Path) -> None:
     """Its slots of the host are its own again afterwards, and then free."""
-    with temporary_settings({PREFECT_API_URL: prefect.url}):
-        set_up(work_pool="local", limits={archive.files.host: 4})
-    name = deployed(prefect, archive.spec(name="server", workspace=str(tmp_path), **WEEKS, **SLOW))
+    set_up(work_pool="local", limits={archive.files.host: 4})
+    name = deployed(archive, "server", tmp_path)
     run = started(prefect, archive, name)
-    assert 0 < slots(prefect, archive) <= 4
+    assert until(lambda: slots(prefect, archive)) <= 4
     prefect.kill("server")
     prefect.start_server()
     archive.files.latency = LATENCY
     assert prefect.ended(run) == "COMPLETED"
-    assert slots(prefect, archive) == 0
+    until(lambda: slots(prefect, archive) == 0)
     assert rows(rasterloom.load("server", workspace=str(tmp_path))).equals(alone)
     assert prefect.ended(prefect.run(name)) == "COMPLETED"
 
@@ -134,9 +138,15 @@ def slots(prefect: Services, archive: Archive) -> int:
 
 
 def started(prefect: Services, archive: Archive, deployment: str) -> str:
-    """A run that has asked for its first files, and waits for them."""
+    """A run that runs, has asked for its first files, and waits for them."""
     archive.files.latency = 2.0
     before = len(archive.files.log)
-    run = prefect.run(deployment)
+    run = prefect.running(prefect.run(deployment))
     until(lambda: len(archive.files.log) > before)
     return run
+
+
+def kill(process: int) -> None:
+    """It may be about to end by itself: its worker is gone."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)

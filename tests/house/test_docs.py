@@ -134,7 +134,7 @@ def provider_again(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     yield start
     for process in running:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 @pytest.mark.slow

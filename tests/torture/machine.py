@@ -86,7 +86,7 @@ class Machine:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def run(self, order: Order) -> Report:
         return self.run_all([order])[0]

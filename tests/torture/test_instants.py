@@ -68,7 +68,7 @@ def one_reader(engine: str, python: str, workspace: str, seen: list[Seen]) -> It
     try:
         yield
     finally:
-        told, _ = process.communicate("stop\n", timeout=60)
+        told, _ = process.communicate("stop\n", timeout=300)
         seen.append(Seen(engine, **json.loads(told)))
 
 
@@ -79,12 +79,16 @@ class Session:
         self.upstream, self.machine, self.place = upstream, machine, place
         self.workspace = str(place / "ws")
         self.rng = random.Random(seed)
-        self.usual = {"build": 0.3, "export": 0.1, "rollback": 0.05}
+        self.usual = {"export": 0.1, "rollback": 0.05}
         """Seconds that a step takes, learnt as it goes: so that an instant falls into it."""
         self.instants = self.killed = self.exports = 0
         upstream.become(0)
         self.finish("build", {"spec": upstream.spec()})
         self.state = state_of(self.workspace)
+
+    def is_to_go_on(self, instants: int) -> bool:
+        """Until there were so many, and enough of them fell into the work: on a machine that has just become faster few do."""
+        return self.instants < instants or (self.killed <= self.instants // 3 and self.instants < 10 * instants)
 
     def disaster(self) -> None:
         """Begin something, die at some instant of it, look, and let the next run finish."""
@@ -141,7 +145,7 @@ class Session:
     def learn(self, step: str, report: Report) -> None:
         if not report.killed:
             assert report.result is not None, report
-            self.usual[step] = 0.8 * self.usual.get(step, report.seconds) + 0.2 * report.seconds
+            self.usual[step] = (self.usual[step] + report.seconds) / 2 if step in self.usual else report.seconds
 
     def assert_bounded(self) -> None:
         """After garbage collection there are the kept versions and nothing of the dead."""
@@ -160,10 +164,10 @@ class Session:
 def torture(session: Session, instants: int) -> list[Seen]:
     ends = time.monotonic() + SECONDS
     with watching(session.workspace) as seen:
-        while session.instants < instants and time.monotonic() < ends:
+        while session.is_to_go_on(instants) and time.monotonic() < ends:
             session.disaster()
     session.assert_bounded()
-    assert session.killed > session.instants // 3, "most instants must fall into the work"
+    assert session.killed > session.instants // 3, "some instants must fall into the work"
     assert {one.engine: one.faults for one in seen} == {engine: [] for engine in interpreters()}
     assert all(one.good for one in seen)
     return seen

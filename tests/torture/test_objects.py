@@ -148,11 +148,11 @@ def test_many_builders_on_an_object_store(upstream: Upstream, machine: Machine, 
 def test_kills_at_random_instants_on_an_object_store(upstream: Upstream, machine: Machine, workspace: str, proxy: Proxy) -> None:
     victims = Victims(upstream, machine, workspace, proxy)
     done, ends = 0, time.monotonic() + SECONDS
-    while done < OBJECT_STORE_INSTANTS and time.monotonic() < ends:
+    while done < (OBJECT_STORE_INSTANTS if victims.are_enough(done) else 10 * OBJECT_STORE_INSTANTS) and time.monotonic() < ends:
         done += 1
         victims.disaster()
     print(f"{done} instants, {victims.killed} kills, version {victims.state.version}")
-    assert sum(victims.killed.values()) > done // 4
+    assert victims.are_enough(done)
     assert_tidy(machine, workspace)
 
 
@@ -169,6 +169,10 @@ class Victims:
         self.usual = {"build": report.seconds, "rollback": report.seconds / 4, "gc": report.seconds / 4, "export": report.seconds / 4}
         self.state = state_of(workspace)
 
+    def are_enough(self, instants: int) -> bool:
+        """Whether enough instants fell into the work: on a machine that has just become faster few do."""
+        return sum(self.killed.values()) > instants // 4
+
     def disaster(self) -> None:
         step = self.rng.choice(["build", "build", "rollback", "gc", "export"])
         arguments, generations = self.arguments(step)
@@ -182,7 +186,7 @@ class Victims:
         assert left.generation in generations, (step, self.state, left)
         if not report.killed:
             assert report.result is not None or (report.ours and report.remedy), report
-            self.usual[step] = 0.7 * self.usual[step] + 0.3 * report.seconds
+            self.usual[step] = (self.usual[step] + report.seconds) / 2
         report = self.machine.run(order(self.upstream, self.workspace))
         assert report.result is not None, report
         self.state = state_of(self.workspace)
