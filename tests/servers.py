@@ -199,7 +199,8 @@ class Server:
 
 
 PORTS = range(11_000, 20_000)
-"""Linux gives none of these to a client, nor for port 0, and no temporary server of Prefect has them: nobody comes upon one by chance, also while a killed server is not yet back."""
+"""Linux gives none of these to a client, nor for port 0, and no temporary server of Prefect has them: nobody comes upon one by chance, also
+while a killed server is not yet back."""
 _given: set[int] = set()
 
 
