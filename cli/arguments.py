@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 
 
 def nothing(_: ArgumentParser) -> None:
@@ -155,8 +155,14 @@ def deploy(parser: ArgumentParser) -> None:
 def setup(parser: ArgumentParser) -> None:
     parser.add_argument("--work-pool", metavar="NAME", default="local", help="work pool, made where it is missing (default: %(default)s)")
     limits = "requests under way at once at a host, or an s3:// bucket, over all runs of the server"
-    parser.add_argument("--share", metavar="N", type=int, choices=range(1, 65), help="let N runs share each large build (1: none)")
+    parser.add_argument("--share", metavar="N", type=_share, help="let N runs share each large build (1: none)")
     parser.add_argument("--limit", dest="limits", metavar="HOST=N", action="append", default=[], help=limits)
+
+
+def _share(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 64):
+        raise ArgumentTypeError(f"{text} is not from 1 to 64")
+    return int(text)
 
 
 def demo(parser: ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import DeploymentApplyError
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
 from rasterloom.access.network.redact import redact
@@ -28,7 +28,7 @@ from rasterloom.specs.formschema import form_schema, read_form_schema
 from rasterloom.specs.model import CollectionSpec
 from rasterloom.specs.resolve import resolve
 from rasterloom.specs.writer import short
-from rasterloom.tasks.settings import reach_server
+from rasterloom.tasks.settings import reach_server, server_named
 
 TAG = "rasterloom"
 PAGE = 200
@@ -194,7 +194,7 @@ def _need_pool(name: str) -> None:
 
 
 def need_server() -> None:
-    if PREFECT_API_URL.value() is None:
+    if not server_named():
         remedy = "start one with `prefect server start` and set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api"
         raise Unavailable("no Prefect server is named, and the temporary one of a run keeps no schedules", remedy=remedy)
     reach_server()

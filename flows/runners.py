@@ -27,7 +27,7 @@ from prefect.utilities.annotations import quote
 from rasterloom.access.network.redact import redact
 from rasterloom.errors import SpecError, Unavailable
 from rasterloom.specs.effort import Effort
-from rasterloom.tasks.settings import worker_environment
+from rasterloom.tasks.settings import server_named, worker_environment
 
 BATCHES_AT_ONCE = 2
 """Batches under way in one process: while one writes its file or waits for its slowest host, the other one asks."""
@@ -112,7 +112,7 @@ def _server_named() -> Generator[None]:
     """For the block, the address of the API stands in the settings that travel with tasks: a worker process would start a temporary
     server of its own."""
     client = SyncClientContext.get()
-    if PREFECT_API_URL.value() is not None or client is None:
+    if server_named() or client is None:
         yield
         return
     with temporary_settings({PREFECT_API_URL: str(client.client.api_url)}):

@@ -14,11 +14,11 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL
 
 from rasterloom.access.network.hosts import PROCESS_GATES
 from rasterloom.access.network.redact import redact
 from rasterloom.errors import Unavailable
+from rasterloom.tasks.settings import server_named
 
 PREFIX = "host:"
 LEASE = 60.0
@@ -36,7 +36,7 @@ def global_limits() -> Mapping[str, int]:
 
     Raises `Unavailable`, for the task to be tried again: a limit that was set is kept, or nothing is asked.
     """
-    if PREFECT_API_URL.value() is None:
+    if not server_named():
         return {}
     try:
         with get_client(sync_client=True) as client:

@@ -81,6 +81,11 @@ def _exit_on_sigterm() -> Generator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def server_named() -> bool:
+    """Whether the user has one; an empty PREFECT_API_URL, as a shell or a compose file leaves it, names none."""
+    return bool(PREFECT_API_URL.value())
+
+
 def reach_server() -> None:
     """Make sure that the API answers, and start the temporary server where no other one is named.
 
@@ -97,7 +102,7 @@ def connected() -> Generator[None]:
     Starts the temporary server where no other one is named, and asks it a first question: a server that calls itself healthy still
     needs up to a second for that one. Raises Unavailable where the API does not answer, AccessDenied where it has no place.
     """
-    if PREFECT_API_URL.value() is None:
+    if not server_named():
         make_home(get_current_settings().home)
         _choose_port()
     with ExitStack() as stack:
@@ -154,7 +159,7 @@ def _nobody_listens() -> bool:
     """Whether events would go to a temporary server that records none of them."""
     services = get_current_settings().server.services
     listening = (services.task_run_recorder, services.event_persister, services.triggers)
-    return PREFECT_API_URL.value() is None and not any(service.enabled for service in listening)
+    return not server_named() and not any(service.enabled for service in listening)
 
 
 @contextmanager
