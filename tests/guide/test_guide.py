@@ -28,6 +28,8 @@ from tests.guide.local import SPECS, at_a_folder, at_a_server, at_a_table, at_an
 from tests.servers import RangeServer, StacServer
 from tests.tokens import BlobServer, TokenServer
 
+pytestmark = pytest.mark.slow
+
 AT_SERVERS = ("sf-bay", "madrid", "landsat", "naip", "filtered", "large-area", "planetary-computer")
 ELSEWHERE = (
     "narrower",
@@ -76,7 +78,6 @@ def test_there_is_a_test_for_every_example() -> None:
     assert {*AT_SERVERS, *ELSEWHERE} == {path.stem for path in SPECS.glob("*.yaml")}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", AT_SERVERS)
 def test_an_api_is_searched(name: str, files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     asked = example(name)
@@ -91,7 +92,6 @@ def test_an_api_is_searched(name: str, files: RangeServer, stac: StacServer, tmp
     assert run(spec, tmp_path / "ws")[1].header_requests == 0
 
 
-@pytest.mark.slow
 def test_an_authenticated_build_and_read(stac: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the Planetary Computer with its own `auth`, but for the address of the token service; the blobs check signatures."""
     asked, key = example("planetary-computer"), "planted-subscription-key"
@@ -114,7 +114,6 @@ def test_an_authenticated_build_and_read(stac: StacServer, tmp_path: Path, monke
     assert not [href for href in hrefs if "?" in href]
 
 
-@pytest.mark.slow
 def test_a_narrower_copy_asks_nothing(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     whole, _ = run(at_a_server(example("sf-bay"), files, stac), tmp_path / "ws")
     files.log.clear()
@@ -126,7 +125,6 @@ def test_a_narrower_copy_asks_nothing(files: RangeServer, stac: StacServer, tmp_
     assert not [*files.log, *stac.log]
 
 
-@pytest.mark.slow
 def test_a_team_finds_workspace_and_copies(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     spec = at_a_server(example("team"), files, stac)
     moved = {"workspace": spec.workspace, "export": [copy.model_dump() for copy in spec.export]}
@@ -146,7 +144,6 @@ def _moved(value: object, folder: Path) -> object:
     return {key: _moved(each, folder) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-@pytest.mark.slow
 def test_a_table_of_items_is_read(files: RangeServer, tmp_path: Path) -> None:
     collection, told = run(at_a_table(example("table"), files, tmp_path), tmp_path / "ws")
     assert ids(collection) == ["cloudy", "scene-0", "scene-1"]
@@ -154,7 +151,6 @@ def test_a_table_of_items_is_read(files: RangeServer, tmp_path: Path) -> None:
     assert told.header_requests == 3 * 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["embeddings", "embeddings-query"])
 def test_an_index_with_columns_of_its_own_is_read(name: str, files: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SPECS.parent / "docs" / "examples"))
@@ -165,7 +161,6 @@ def test_an_index_with_columns_of_its_own_is_read(name: str, files: RangeServer,
     sys.modules.pop("aef_index", None)
 
 
-@pytest.mark.slow
 def test_a_static_catalog_is_crawled(files: RangeServer, tmp_path: Path) -> None:
     collection, _ = run(at_a_folder(example("static-catalog"), files, tmp_path / "catalog"), tmp_path / "ws")
     assert ids(collection) == ["cloudy", "scene-0", "scene-1"]
@@ -183,7 +178,6 @@ def vegetation(bands: dict[str, Any], transform: Affine) -> tuple[dict[str, Any]
 MARKET_STREET = Affine(10, 0, 552_500, 0, -10, 4_183_900)
 
 
-@pytest.mark.slow
 def test_points_are_read_through_time(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     spec = at_a_server(example("points"), files, stac)
     pixels = near_market_street(files)
@@ -204,7 +198,6 @@ def test_points_are_read_through_time(files: RangeServer, stac: StacServer, tmp_
     assert not files.log, "nothing has changed"
 
 
-@pytest.mark.slow
 def test_statistics_of_zones(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     spec = at_a_server(example("zonal"), files, stac)
     pixels = near_market_street(files)
@@ -232,7 +225,6 @@ def near(bands: dict[str, Any], name: str, transform: Affine, shape: tuple[int, 
     return made
 
 
-@pytest.mark.slow
 def test_months_are_composed(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     spec = at_a_server(example("composite"), files, stac)
     pixels = near_market_street(files)
@@ -252,7 +244,6 @@ def test_months_are_composed(files: RangeServer, stac: StacServer, tmp_path: Pat
     assert not files.log, "nothing has changed"
 
 
-@pytest.mark.slow
 def test_chips_are_cut(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     spec = at_a_server(example("chips"), files, stac)
     pixels = near_market_street(files)
@@ -276,7 +267,6 @@ def test_chips_are_cut(files: RangeServer, stac: StacServer, tmp_path: Path) -> 
     assert not files.log, "nothing has changed"
 
 
-@pytest.mark.slow
 def test_scenes_are_stacked(files: RangeServer, stac: StacServer, tmp_path: Path) -> None:
     spec = at_a_server(example("stack"), files, stac)
     pixels = near_market_street(files)
