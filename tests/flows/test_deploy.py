@@ -128,6 +128,6 @@ def test_each_read_is_a_deployment_beside_the_build() -> None:
 @pytest.mark.parametrize("register", [lambda: deploy([spec()], work_pool="local"), lambda: serve([spec()])])
 def test_without_a_server_there_is_nothing_to_register_with(register: Any) -> None:
     # The other tests of the session may have one: without this, serve() would serve.
-    for settings in ({"restore_defaults": {PREFECT_API_URL}}, {"updates": {PREFECT_API_URL: ""}}):
-        with temporary_settings(**settings), pytest.raises(Unavailable, match="no Prefect server is named"):
+    for settings in (temporary_settings(restore_defaults={PREFECT_API_URL}), temporary_settings({PREFECT_API_URL: ""})):
+        with settings, pytest.raises(Unavailable, match="no Prefect server is named"):
             register()
