@@ -188,9 +188,7 @@ def _need_pool(name: str) -> None:
         with get_client(sync_client=True) as client:
             client.read_work_pool(name)
     except ObjectNotFound as error:
-        raise SpecError(
-            f"the server has no work pool {name!r}", remedy=f"make it: prefect work-pool create {name} --type process"
-        ) from error
+        raise SpecError(f"the server has no work pool {name!r}", remedy=f"make it: rasterloom setup --work-pool {name}") from error
 
 
 def need_server() -> None:
