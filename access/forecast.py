@@ -5,16 +5,17 @@ The promise holds for the next run, while the source and the workspace stay as t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rasterloom.access.build import known_search
 from rasterloom.access.building.batches import missing_hrefs
 from rasterloom.access.building.decide import Decision
 from rasterloom.access.building.job import Job
 from rasterloom.access.building.searching import found_scenes
-from rasterloom.access.cache.scenes import group_of
+from rasterloom.access.cache.scenes import Rival, group_of, rival_of
 from rasterloom.access.cache.staging import items_ref, read_items
 from rasterloom.access.credentials.secrets import Secrets, environment_secrets
 from rasterloom.access.items.scene import still_answers
@@ -63,7 +64,7 @@ def forecast(job: Job, decision: Decision, *, secrets: Secrets = environment_sec
     if decision.action in ("reuse", "derive"):
         return Forecast(shards=(), gone=0, pages=0, headers=0)
     look = _Look(job, secrets)
-    shards = tuple(look.at(shard) for shard in job.plan.shards)
+    shards = look.without_beaten([look.at(shard) for shard in job.plan.shards])
     gone = look.gone()
     pages, headers = (sum(counts) for counts in zip(*((shard.pages, shard.headers) for shard in shards), strict=True))
     asked = _asked_by_id(job, len(gone), pages) if gone and decision.action in ("refresh", "extend") else 0
@@ -94,7 +95,7 @@ class _Look:
         self._committed = {scene.id: scene for scene in self._scenes_of(latest(self._workspace, job.plan.name))}
         self._bands = {band.code for band in job.plan.question.bands}
         self._found: set[str] = set()
-        self._groups: set[tuple[str, ...]] = set()
+        self._rivals: list[_Rival] = []
 
     def at(self, shard: Shard) -> ShardForecast:
         with self._batches(shard) as found:
@@ -104,15 +105,32 @@ class _Look:
                 new += sum(scene.id not in self._committed for scene in batch)
                 changed += sum(self._is_changed(scene) for scene in batch)
                 headers += len(missing_hrefs(self._workspace, self._job, batch, items_ref(self._workspace, batch)))
-                self._note(batch)
+                self._note(batch, shard)
             return ShardForecast(shard=shard, scenes=scenes, new=new, changed=changed, pages=found.pages, headers=headers)
+
+    def without_beaten(self, shards: Sequence[ShardForecast]) -> tuple[ShardForecast, ...]:
+        """Each shard without the scenes whose place a better one of their group takes, which lies in another shard."""
+        best: dict[tuple[str, ...], _Rival] = {}
+        for each in self._rivals:
+            if each.rival.beats(best.setdefault(each.rival.group, each).rival):
+                best[each.rival.group] = each
+        beaten = [each for each in self._rivals if best[each.rival.group] is not each]
+        lost = Counter(each.shard for each in beaten)
+        new = Counter(each.shard for each in beaten if each.is_new)
+        changed = Counter(each.shard for each in beaten if each.is_changed)
+        at = [one.shard.index for one in shards]
+        return tuple(
+            replace(one, scenes=one.scenes - lost[index], new=one.new - new[index], changed=one.changed - changed[index])
+            for one, index in zip(shards, at, strict=True)
+        )
 
     def gone(self) -> list[Scene]:
         """Scenes of the committed version that the searches should have found, without those that others of their group replace."""
         question = self._job.plan.question
         missing = [scene for name, scene in self._committed.items() if name not in self._found]
         answering = [scene for scene in missing if still_answers(scene, question)]
-        return [scene for scene in answering if question.dedupe is None or group_of(scene, question.dedupe) not in self._groups]
+        groups = {each.rival.group for each in self._rivals}
+        return [scene for scene in answering if question.dedupe is None or group_of(scene, question.dedupe) not in groups]
 
     @contextmanager
     def _batches(self, shard: Shard) -> Generator[_Batches]:
@@ -145,10 +163,24 @@ class _Look:
         assets = sorted((asset for asset in scene.assets if asset.band in self._bands), key=lambda asset: asset.band)
         return scene.updated, tuple(assets)
 
-    def _note(self, scenes: Sequence[Scene]) -> None:
+    def _note(self, scenes: Sequence[Scene], shard: Shard) -> None:
         self._found.update(scene.id for scene in scenes)
-        if self._job.plan.question.dedupe is not None:
-            self._groups.update(group_of(scene, self._job.plan.question.dedupe) for scene in scenes)
+        dedupe = self._job.plan.question.dedupe
+        if dedupe is None:
+            return
+        for scene in scenes:
+            is_new = scene.id not in self._committed
+            self._rivals.append(_Rival(shard.index, rival_of(scene, dedupe), is_new, self._is_changed(scene)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """A scene of a shard, where `dedupe` decides between them."""
+
+    shard: int
+    rival: Rival
+    is_new: bool
+    is_changed: bool
 
 
 @dataclass(frozen=True, slots=True)

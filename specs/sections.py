@@ -119,10 +119,10 @@ class CollectionSource(Section):
 
 
 class DedupeSpec(Section):
-    """Which of several scenes of one place and time is kept."""
+    """Which of several scenes that share properties is kept, over the whole question."""
 
     key: tuple[Text, ...] = Field(min_length=1)
-    """Properties that reprocessed scenes share."""
+    """Properties, or `id`, `collection`, `datetime`, that reprocessed scenes share; a scene that lacks one of them stays."""
     order_by: tuple[Text, ...] = ()
     """Properties whose largest value wins; ties: the larger id."""
 

@@ -70,9 +70,14 @@ def _check_rows(found: Totals, effort: Effort) -> None:
             f"{len(found.failures)} unusable ({_reasons(found.failures)})",
             remedy="widen bbox, dates or query; `rasterloom validate --online` tries the source. An empty collection is never committed",
         )
-    if effort.min_rows is not None and found.kept < effort.min_rows:
+    check_rows(found.kept, effort)
+
+
+def check_rows(rows: int, effort: Effort) -> None:
+    """Raises Refused where there are fewer rows than `checks.rows` wants."""
+    if effort.min_rows is not None and rows < effort.min_rows:
         raise Refused(
-            f"{found.kept} scenes were found and checks.rows.min is {effort.min_rows}",
+            f"{rows} scenes were found and checks.rows.min is {effort.min_rows}",
             remedy="widen the question, or lower checks.rows.min",
         )
 

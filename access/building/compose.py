@@ -56,7 +56,7 @@ def composed(
     Only the answer to the same question, or to a part of it, has rows that may stay; where this one is derived, only the larger one
     out of which it is.
     """
-    selection = select(workspace, batches)
+    selection = select(workspace, batches, dedupe=run.job.plan.question.dedupe)
     if parent is None or not _is_part(parent, run.job):
         made = _composition(run, batches, workspace, Carried(), about)
         return replace(made, departures=Departures(new=len(selection.keys)))
@@ -83,7 +83,7 @@ def _composition(
 ) -> Composition:
     bands = [band.code for band in run.job.plan.question.bands]
     shape = shape_of(bands, [*(search.types for search in run.refs), carried.types])
-    selection = select(workspace, [*batches, *carried.batches])
+    selection = select(workspace, batches, carried=carried.batches, dedupe=run.job.plan.question.dedupe)
     effort = run.job.effort
     common = {"writer": WRITER_VERSION, "schema": shape.schema.to_string(), "compression": effort.compression, "about": dict(about)}
     return Composition(shape=shape, selection=selection, digests=selection.digests(effort.partition_by, digest(common)))

@@ -158,7 +158,5 @@ def _replaced(missing: Sequence[Scene], parent: Parent, run: Searches) -> set[st
     dedupe = run.job.plan.question.dedupe
     if dedupe is None or not missing:
         return set()
-    instants = [scene.datetime for scene in missing]
-    windows = [ref for shard, ref in zip(run.job.plan.shards, run.refs, strict=True) if any(map(shard.dates.holds, instants))]
-    given = {group_of(scene, dedupe) for ref in windows for items in ref.batches for scene in read_items(parent.workspace, items)}
+    given = {group_of(scene, dedupe) for ref in run.refs for items in ref.batches for scene in read_items(parent.workspace, items)}
     return {scene.id for scene in missing if group_of(scene, dedupe) in given}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
-from rasterloom.access.building.budget import Totals, check_budget, totals
+from rasterloom.access.building.budget import Totals, check_budget, check_rows, totals
 from rasterloom.access.building.checks import Findings, check_version
 from rasterloom.access.building.compose import Composition, Written, composed, write_version
 from rasterloom.access.building.departures import Searches
@@ -119,6 +119,7 @@ class _Run:
         parent = Parent(workspace, job.plan.name, newest) if newest else None
         directory = _fresh_directory(workspace, job.plan.name, job.run_id)
         made = composed(self.searches, self.batches, workspace, parent, about(job))
+        check_rows(len(made.selection.keys), job.effort)  # again: a scene may be found in two windows
         written = write_version(workspace, job, directory, made, parent, _metadata(job, directory))
         home = version_key(job.plan.name, directory)
         verify_listing(workspace, home, written.files)

@@ -1,4 +1,4 @@
-"""Which rows of which staged batches make a version, and what decides each of its partitions; without reading a record."""
+"""Which rows of which staged batches make a version, by their keys alone but for `dedupe`, and what decides each of its partitions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rasterloom.access.cache.staging import ROW_KEY, RowKeys, read_row_keys
+from rasterloom.access.cache.records import RIVAL_COLUMNS, rivals_in
+from rasterloom.access.cache.scenes import Rival
+from rasterloom.access.cache.staging import ROW_KEY, RowKeys, read_records, read_row_keys
 from rasterloom.access.values import BatchRef
 from rasterloom.access.workspace.files import Workspace
 from rasterloom.errors import SpecError
+from rasterloom.specs.question import Dedupe
 
 _READERS = 8
 """Key files that are read at once: they are small, and an object store is far away."""
@@ -43,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows of a version: of one id the newest `updated`, of equals the first in the order of the plan."""
+    """The rows of a version: of one id the newest `updated`, of equals the first in the order of the plan; of one group of `dedupe` one."""
 
     sources: tuple[Source, ...]
 
@@ -76,15 +79,42 @@ def partition_of(month: int, partition_by: tuple[str, ...]) -> str:
     return "".join(f"{name}={_PARTS[name](month)}/" for name in partition_by)
 
 
-def select(workspace: Workspace, batches: Sequence[BatchRef]) -> Selection:
-    """Each id once: two shards may both see an item whose datetime was changed meanwhile."""
-    if not batches:
+def select(
+    workspace: Workspace, batches: Sequence[BatchRef], *, carried: Sequence[BatchRef] = (), dedupe: Dedupe | None = None
+) -> Selection:
+    """Each id once: two shards may both see an item whose datetime was changed meanwhile.
+
+    With `dedupe` each group once, whichever shards its scenes lie in: how a question is cut is effort, and decides nothing. A scene
+    that a search gave goes before one that is only `carried` on.
+    """
+    every = (*batches, *carried)
+    if not every:
         return Selection(())
     with ThreadPoolExecutor(_READERS) as pool:
-        keys = list(pool.map(lambda batch: read_row_keys(workspace, batch), batches))
+        keys = list(pool.map(lambda batch: read_row_keys(workspace, batch), every))
     chosen = _chosen(np.concatenate(keys))
-    ends = np.cumsum([len(part) for part in keys])
-    return Selection(tuple(map(Source, batches, keys, np.split(chosen, ends[:-1]))))
+    parts = np.split(chosen, np.cumsum([len(part) for part in keys])[:-1])
+    if dedupe is not None:
+        _keep_best(workspace, every, parts, found=len(batches), dedupe=dedupe)
+    return Selection(tuple(map(Source, every, keys, parts)))
+
+
+def _keep_best(
+    workspace: Workspace, batches: Sequence[BatchRef], parts: Sequence[NDArray[np.bool_]], *, found: int, dedupe: Dedupe
+) -> None:
+    """Of the chosen rows of each group all but the best are no longer chosen, in place; the first `found` batches go before the others."""
+    best: dict[tuple[str, ...], tuple[int, int, Rival]] = {}
+    for number, (batch, chosen) in enumerate(zip(batches, parts, strict=True)):
+        rivals = rivals_in(read_records(workspace, batch, RIVAL_COLUMNS), dedupe)
+        for row in np.flatnonzero(chosen).tolist():
+            other = best.setdefault(rivals[row].group, (number, row, rivals[row]))
+            if other[:2] == (number, row):
+                continue
+            if rivals[row].beats(other[2]) and (number < found) >= (other[0] < found):
+                best[rivals[row].group] = (number, row, rivals[row])
+                parts[other[0]][other[1]] = False
+            else:
+                chosen[row] = False
 
 
 def _chosen(keys: RowKeys) -> NDArray[np.bool_]:

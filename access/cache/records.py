@@ -12,14 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rasterloom.access.cache.scenes import Rival, rival_by
 from rasterloom.access.values import Asset, Scene
 from rasterloom.raster.arrow import EXT_TYPE, METADATA_TYPE, ext_array, metadata_array
 from rasterloom.raster.header import Header
+from rasterloom.specs.question import Dedupe
 
 ASSET = pa.struct([("href", pa.string()), ("band_index", pa.int64())])
 BBOX = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
 PROPERTIES = "properties"
 """JSON text of the STAC properties: only in staged records, never in a collection."""
+RIVAL_COLUMNS = ("id", "collection", "datetime", PROPERTIES)
 _EPSG = re.compile(r"EPSG:(\d+)", re.IGNORECASE)
 
 Headers = Mapping[tuple[int, str], Header]
@@ -97,6 +100,15 @@ def joined(scenes: Sequence[Scene], headers: Mapping[str, HeaderRows]) -> pa.Tab
         columns[f"{band}_metadata"], columns[f"{band}_ext"] = rows.metadata, rows.ext
     columns[PROPERTIES] = pa.array([json.dumps(scene.properties) for scene in scenes], pa.string())
     return pa.table(columns)
+
+
+def rivals_in(records: pa.Table, dedupe: Dedupe) -> list[Rival]:
+    """What decides between the rows of staged records, as between the scenes that they were made of."""
+    parts = (records[name].to_pylist() for name in RIVAL_COLUMNS)
+    return [
+        rival_by({**json.loads(text), "id": name, "collection": collection, "datetime": instant.replace(tzinfo=UTC).isoformat()}, dedupe)
+        for name, collection, instant, text in zip(*parts, strict=True)
+    ]
 
 
 def naive(instant: datetime) -> datetime:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -74,13 +74,25 @@ class _Place:
     offset: int
     size: int
     hrefs: int
-    group: tuple[str, ...]
-    """Scenes of one group answer the same: only the one of the highest rank is kept."""
-    rank: tuple[_Comparable, ...]
+    rival: Rival
 
 
 _Comparable = tuple[bool, float, str]
 """Absent values below numbers below texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """What decides which of several scenes is kept."""
+
+    group: tuple[str, ...]
+    """Scenes of one group answer the same: only the one of the highest rank is kept."""
+    rank: tuple[_Comparable, ...]
+    id: str
+    """Of equal ranks the larger one is kept."""
+
+    def beats(self, other: Rival) -> bool:
+        return (self.rank, self.id) > (other.rank, other.id)
 
 
 class Spool:
@@ -124,17 +136,16 @@ class Spool:
             offset=offset,
             size=len(line),
             hrefs=len(hrefs_of(scene)),
-            group=group_of(scene, self._dedupe),
-            rank=tuple(_comparable(_value(scene, name)) for name in self._dedupe.order_by),
+            rival=rival_of(scene, self._dedupe),
         )
 
     def batches(self, scenes: int) -> Iterator[Sequence[Scene]]:
         """The scenes in the order of (datetime, id, collection), so many at a time, one of each group of `dedupe`. Ends the adding."""
         best: dict[tuple[str, ...], _Place] = {}
         for place in self._places.values():
-            rival = best.setdefault(place.group, place)
-            if place.rank > rival.rank:
-                best[place.group] = place
+            group = place.rival.group
+            if place.rival.beats(best.setdefault(group, place).rival):
+                best[group] = place
         self.duplicates += len(self._places) - len(best)
         order = sorted(best.values(), key=lambda place: (place.instant, place.id, place.collection))
         for start in range(0, len(order), scenes):
@@ -145,15 +156,22 @@ class Spool:
         return scene_from_line(self._file.read(place.size))
 
 
+def rival_of(scene: Scene, dedupe: Dedupe) -> Rival:
+    facts = {"id": scene.id, "collection": scene.collection, "datetime": scene.datetime.isoformat(), "updated": scene.updated}
+    return rival_by({**scene.properties, **facts}, dedupe)
+
+
+def rival_by(facts: Mapping[str, Any], dedupe: Dedupe) -> Rival:
+    """Of the properties and columns of a scene. Alone in its group is one that lacks a property of the key."""
+    values = [facts.get(name) for name in dedupe.key]
+    alone = (str(facts["collection"]), str(facts["id"])) if None in values else ()
+    rank = tuple(_comparable(facts.get(name)) for name in dedupe.order_by)
+    return Rival(group=(*map(str, values), *alone), rank=rank, id=str(facts["id"]))
+
+
 def group_of(scene: Scene, dedupe: Dedupe) -> tuple[str, ...]:
     """Scenes of one group answer the same: only one of them is kept."""
-    return tuple(str(_value(scene, name)) for name in dedupe.key)
-
-
-def _value(scene: Scene, name: str) -> Any:
-    """A column or a STAC property of a scene, None where it has none."""
-    columns = {"id": scene.id, "collection": scene.collection, "datetime": scene.datetime.isoformat(), "updated": scene.updated}
-    return columns[name] if name in columns else scene.properties.get(name)
+    return rival_of(scene, dedupe).group
 
 
 def _comparable(value: Any) -> _Comparable:

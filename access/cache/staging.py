@@ -150,13 +150,14 @@ def batch_stands(workspace: Workspace, batch: BatchRef) -> bool:
         return False
 
 
-def read_records(workspace: Workspace, batch: BatchRef) -> pa.Table:
-    """Raises Unavailable where the file is gone or changed; a changed one is removed, so that the next run reads its headers anew."""
+def read_records(workspace: Workspace, batch: BatchRef, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns, or all. Raises Unavailable where the file is gone or changed; a changed one is removed, so that the next run reads
+    its headers anew."""
     data = read_whole(workspace, batch.uri, batch.sha256)
     if data is None:
         _remove(workspace, batch.uri)
         raise Unavailable(f"{batch.uri} is gone or changed", remedy="run again: its headers are read anew")
-    return pq.read_table(pa.BufferReader(data))
+    return pq.read_table(pa.BufferReader(data), columns=None if columns is None else list(columns))
 
 
 ROW_KEY = np.dtype([("id", "S16"), ("updated", "<i8"), ("month", "<i4")])

@@ -21,7 +21,7 @@ from rasterloom.access.versions.opening import failures_of
 from rasterloom.access.workspace.place import open_workspace
 from rasterloom.errors import Unavailable
 from rasterloom.specs.effort import Effort
-from rasterloom.specs.question import Band, Dedupe, Interval
+from rasterloom.specs.question import Band, Dedupe, Interval, Shard
 from tests.access.world import AUGUST, JULY, JUNE, World
 from tests.servers import Status
 
@@ -349,6 +349,39 @@ def test_an_item_that_was_processed_again_replaces_the_gone_one(world: World, tm
     ref = refresh(world, "two", dedupe=dedupe)
     assert [row["id"] for row in rows(ref)] == ["scene-000", "scene-001", "scene-002", "scene-003", "scene-005", "scene-020"]
     assert rows(ref) == rows(fresh(world, tmp_path, dedupe=dedupe))
+
+
+BEST = Dedupe(key=("tile",), order_by=("eo:cloud_cover",))
+
+
+@pytest.mark.parametrize("best", [0, 5], ids=["in the closed window", "in the open window"])
+def test_of_each_group_one_stays_however_the_question_is_cut(world: World, tmp_path: Path, best: int) -> None:
+    """How a question is cut is effort: the same scenes answer it in one search and in two."""
+    for number, one in enumerate(world.stac.items):
+        one["properties"] |= {"tile": "t" if number in (0, 2, 5) else str(number), "eo:cloud_cover": 9 if number == best else 1}
+    cut = refresh(world, "one", dedupe=BEST)
+    assert [row["id"] for row in rows(cut)] == [f"scene-{number:03d}" for number in sorted({1, 3, 4, best})]
+    whole = replace(world, workspace=tmp_path / "whole")
+    asked = whole.job("one", dedupe=BEST)
+    one_search = (Shard(index=0, dates=asked.plan.question.dates, cell=None, closed=True),)
+    assert rows(whole.run(replace(asked, plan=replace(asked.plan, shards=one_search)))) == rows(cut)
+
+
+def test_a_better_scene_of_another_window_takes_the_place_of_a_row(world: World, tmp_path: Path) -> None:
+    for number, one in enumerate(world.stac.items):
+        one["properties"] |= {"tile": str(number), "eo:cloud_cover": 5}
+    assert refresh(world, "one", dedupe=BEST).rows == 6
+    world.add(20, JULY + timedelta(days=11), tile="0", **{"eo:cloud_cover": 6})
+    ref = refresh(world, "two", dedupe=BEST)
+    assert [row["id"] for row in rows(ref)] == ["scene-001", "scene-002", "scene-003", "scene-004", "scene-005", "scene-020"]
+    assert rows(ref) == rows(fresh(world, tmp_path, dedupe=BEST))
+    reuse = committed(world).reuse
+    assert (reuse.items_new, reuse.items_left, reuse.items_gone) == (1, 1, 0)
+    assert rows(refresh(world, "three", dedupe=BEST)) == rows(ref)
+    remove(world, [20])
+    back = refresh(world, "four", dedupe=BEST)
+    assert [row["id"] for row in rows(back)] == [f"scene-{number:03d}" for number in range(6)], "what it replaced is back"
+    assert rows(back) == rows(fresh(replace(world, workspace=tmp_path), tmp_path / "again", dedupe=BEST))
 
 
 def test_of_another_question_nothing_stays(world: World) -> None:

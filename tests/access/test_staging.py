@@ -156,6 +156,14 @@ def test_reprocessed_scenes_are_one_where_the_spec_says_so() -> None:
     assert kept([new, other, old], dedupe) == [new, other]
 
 
+def test_scenes_that_lack_the_key_are_alone_and_ties_go_to_the_larger_id() -> None:
+    dedupe = Dedupe(key=("tile",), order_by=("s2:sequence",))
+    lacking = [scene(number) for number in (1, 2)]
+    assert kept(lacking, dedupe) == lacking
+    alike = [scene(number, properties={"tile": "t"}) for number in (4, 3)]
+    assert kept(alike, dedupe) == kept(alike[::-1], dedupe) == alike[:1]
+
+
 @given(st.permutations([None, 1, 2.5, "a", "b"]))
 def test_any_values_can_be_ranked(values: list[object]) -> None:
     scenes = [scene(number, properties={"g": 1, "rank": value}) for number, value in enumerate(values)]

@@ -200,3 +200,18 @@ def test_what_was_carried_is_derived_too(archive: Upstream, tmp_path: Path) -> N
     assert "scene-0022" in ours.table["id"].to_pylist()
     dropped = build(archive.spec(dates=["2024-08-03", "2024-08-31"]), tmp_path / "ours", LATER)
     assert "scene-0022" not in dropped.table["id"].to_pylist()
+
+
+@pytest.mark.parametrize("split", [{"time": "P1Y"}, {"time": "P1M"}, {"time": "P7D", "space": {"grid": 2}}], ids=str)
+def test_of_each_group_one_stays_however_the_question_is_cut(archive: Upstream, tmp_path: Path, split: dict[str, Any]) -> None:
+    """How a question is cut is effort: `dedupe` decides over all of it, and so does what `plan --search` counts."""
+    asked = {"dedupe": {"key": ["platform"], "order_by": ["eo:cloud_cover"]}, "refresh": {"deleted": "drop"}}
+    spec, whole = archive.spec(**asked, split=split), archive.spec(**asked, split={"time": "P1Y"})
+    for moves in (False, True):
+        if moves:
+            move_on(archive)
+        told = forecast(job_of(spec, tmp_path / "ours", DURING), planned(spec, tmp_path / "ours", DURING))
+        ours = build(spec, tmp_path / "ours", DURING)
+        platforms = ours.table["platform"].to_pylist()
+        assert len(platforms) == len(set(platforms)) == told.total("scenes")
+        assert_same(ours.table, build(whole, tmp_path / f"fresh-{moves}", DURING).table)
