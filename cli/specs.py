@@ -6,6 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rasterloom.specs.catalog import datasets as all_datasets
 from rasterloom.specs.fromitem import draft
 from rasterloom.specs.loader import load_specs, parse_specs, with_overrides
 from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.plan import make_plan
 from rasterloom.specs.resolve import effort, resolve
 from rasterloom.specs.schema import json_schema
 
@@ -138,9 +140,9 @@ def _checked(path: str) -> _Outcome:
 
 
 def _executable(path: str, spec: CollectionSpec) -> SpecError | None:
-    """What stands in the way of running a spec that is well-formed: an unknown dataset or band, a key of a later version."""
+    """What stands in the way of running a spec that is well-formed: an unknown dataset or band, a split that is too fine."""
     try:
-        resolve(spec)
+        make_plan(spec, now=datetime.now(UTC))
         effort(spec)
     except SpecError as error:
         problems = [problem if problem.file else replace(problem, file=path) for problem in error.problems]

@@ -107,6 +107,13 @@ def _api(text: str) -> str:
     return text
 
 
+def _no_number(value: Any) -> Any:
+    """`timeout: 30` is meant as text, but in quotes it is no length either."""
+    if area.is_number(value):
+        raise wrong(f"{shown(value)} is a number, wanted is a length of time", remedy="write it as 30s, 5m, 2h, 7d, P1M, P45D or PT30S")
+    return value
+
+
 def _length(text: str) -> str:
     parse_duration(text)
     return text
@@ -188,10 +195,10 @@ Importable = Annotated[str, Strict(), AfterValidator(_import)]
 Place = Annotated[str, Strict(), AfterValidator(place)]
 Writable = Annotated[str, Strict(), AfterValidator(_writable)]
 Api = Annotated[str, Strict(), AfterValidator(_api)]
-Length = Annotated[str, Strict(), AfterValidator(_length)]
-PositiveLength = Annotated[str, Strict(), AfterValidator(_positive_length)]
+Length = Annotated[str, Strict(), BeforeValidator(_no_number), AfterValidator(_length)]
+PositiveLength = Annotated[str, Strict(), BeforeValidator(_no_number), AfterValidator(_positive_length)]
 HostName = Annotated[str, Strict(), AfterValidator(_host)]
-Timeout = Annotated[str, Strict(), AfterValidator(_timeout)]
+Timeout = Annotated[str, Strict(), BeforeValidator(_no_number), AfterValidator(_timeout)]
 Zone = Annotated[str, Strict(), AfterValidator(_zone)]
 Cron = Annotated[str, Strict(), AfterValidator(_cron)]
 RRule = Annotated[str, Strict(), AfterValidator(_rrule)]

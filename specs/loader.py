@@ -206,8 +206,12 @@ def _geojson(name: str, at: Path_, document: Document, *, file: str, root: Path 
         raise refuse(f"{shown(name)} cannot be read", "write the path of a GeoJSON file beside the spec") from error
     if not inside:
         raise refuse(f"{shown(name)} leaves the directory of the spec", "put the file beside the spec")
-    if data is None or not small:
-        raise refuse(f"{shown(name)} is no file of at most {limit} bytes", _near_file(path, what="GeoJSON"))
+    if data is None:
+        raise refuse(f"there is no file {shown(name)} beside the spec", _near_file(path, what="GeoJSON"))
+    if not small:
+        raise refuse(
+            f"{shown(name)} has {path.stat().st_size:,} bytes, the limit is {limit:,}", "simplify the area, or write it as GeoParquet"
+        )
     try:
         return _parsed(path, data, read_area)
     except SpecError as error:

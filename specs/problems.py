@@ -32,6 +32,8 @@ def _mapping(text: str, value: Any, _: _Context) -> Explained:
 
 
 def _word(text: str, value: Any, context: _Context) -> Explained:
+    if isinstance(value, str) and value == str(context["expected"]):  # version: "1"
+        return f'"{text}" is text, wanted is the number {value}', f"write {value}, without quotes"
     return f"{text} is none of {context['expected']}", _nearest_word(value, str(context["expected"]))
 
 

@@ -43,6 +43,13 @@ def test_one_name_in_two_files_is_refused(tmp_path: Path, capsys: pytest.Capture
         assert f"2 specs of {one} and {other} share the name a" in capsys.readouterr().err
 
 
+def test_what_a_plan_refuses_is_not_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fine = spec_file(tmp_path, "a", more="split: {time: PT1S}\n")
+    for command in ("validate", "plan"):
+        assert main([command, fine]) == 2
+        assert "makes more than 10000 windows" in capsys.readouterr().err
+
+
 def test_every_key_of_the_schema_is_described() -> None:
     parts = [json_schema(), *json_schema()["$defs"].values()]
     assert [name for part in parts for name, key in part.get("properties", {}).items() if not key.get("description")] == []

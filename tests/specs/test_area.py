@@ -95,7 +95,7 @@ def test_a_link_out_of_the_directory_is_refused(tmp_path: Path) -> None:
         (b"PAR1....", "GeoParquet"),
         (b"<html>", "not JSON"),
         (b"[" * 200_000, "not JSON"),
-        (b" " * 300_000, "at most"),
+        (b" " * 300_000, "the limit is"),
         (b'{"type": "X"}', "X is no"),
     ],
 )

@@ -167,7 +167,11 @@ CASES = [
     Case("huge number", BASE.replace("37.9]", "1e999]"), 4, "bbox[3]", "1e999 is beyond", "smaller number"),
     Case("not a number", BASE.replace("37.9]", ".nan]"), 4, "bbox[3]", ".nan is not a number", "smaller number"),
     on_base("two areas", "intersects: {type: Point, coordinates: [1, 2]}", "intersects", "stand together", "remove one"),
-    Case("file that is not there", OTHER + "bands: [a]\nintersects: a.geojson", 5, "intersects", "a.geojson is no file", "GeoJSON file"),
+    Case(
+        "file that is not there", OTHER + "bands: [a]\nintersects: a.geojson", 5, "intersects", "there is no file a.geojson", "GeoJSON file"
+    ),
+    Case("number as a length of time", BASE + "build: {timeout: 30}", 5, "build.timeout", "30 is a number, wanted is a length", "30s"),
+    Case("version as text", BASE.replace("version: 1", 'version: "1"'), 1, "version", '"1" is text', "without quotes"),
     Case("file elsewhere", OTHER + "bands: [a]\nintersects: ../../a.geojson", 5, "intersects", "leaves the directory", "beside the spec"),
     Case("absolute file", OTHER + "bands: [a]\nintersects: /etc/passwd", 5, "intersects", "leaves the directory", "beside the spec"),
     Case(
@@ -256,7 +260,6 @@ CASES = [
         line=9,
     ),
     # durations, schedule
-    on_base("timeout", "build: {timeout: 30}", "build.timeout", "30 is a number, wanted is text", 'quotes: "30"'),
     on_base("long timeout", "build: {timeout: 2h}", "build.timeout", "2h is not in the limits", "30s"),
     on_base("no duration", "split: {time: month}", "split.time", "month is not a length of time", "P1M"),
     on_base("no time at all", "split: {time: P0D}", "split.time", "P0D is no time at all", "P1D"),
