@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import composites
+import crossing
 import sections
 import series
 import windows
 from rig import Rig
 
-SECTIONS = ("headers", "corpus", "builds", "memory", "reads", "series", "composites")
+SECTIONS = ("headers", "corpus", "builds", "memory", "reads", "crossing", "series", "composites")
 DECISIVE_LATENCY = 30.0
 """Milliseconds at which the header stages are compared."""
 DEFAULT_CONCURRENCY = 100
@@ -148,6 +149,29 @@ def _read_bounds() -> list[Bound]:
     return [*found, different, Bound("reads with other requests than planned", 0, True, lambda r: _count(r, _unplanned))]
 
 
+def _crossed(results: dict[str, Any], case: crossing.Case, side: str) -> float | None:
+    rows = results.get("crossing", {}).get("summary", [])
+    found = [row for row in rows if (row["case"], row["side"], row["latency_ms"]) == (case.name, side, DECISIVE_LATENCY)]
+    return found[0]["cpu_ms_per_asset"] if found else None
+
+
+def _crossing_bound(case: crossing.Case) -> Bound:
+    name = f"{case.name}: CPU per asset, of WarpedVRT's"
+    return Bound(name, 1.0, True, lambda r: _ratio(_crossed(r, case, "rasterloom"), _crossed(r, case, "rasterio")))
+
+
+def _crossing_bounds() -> list[Bound]:
+    """`rasterio-exact` is GDAL's warp of the same projection and kernel."""
+    name = "cross-zone: least share of pixels that are GDAL's exact ones"
+    same = Bound(
+        name,
+        0.999,
+        False,
+        lambda r: min((each["rasterio-exact"] for each in r.get("crossing", {}).get("pixels", {}).values()), default=None),
+    )
+    return [*(_crossing_bound(case) for case in crossing.CASES), same]
+
+
 def _count(results: dict[str, Any], wrong: Callable[[dict[str, Any]], int]) -> float | None:
     return float(wrong(results["reads"])) if "reads" in results else None
 
@@ -177,6 +201,8 @@ def measure(rig: Rig, options: argparse.Namespace) -> dict[str, Any]:
         results["memory"] = sections.memory(rig, few=few, many=many, bands=options.bands)
     if "reads" in options.only:
         results["reads"] = windows.reads(rig, latencies=options.read_latencies, cases=options.cases)
+    if "crossing" in options.only:
+        results["crossing"] = crossing.crossing(rig, latencies=options.read_latencies)
     if "series" in options.only:
         results["series"] = series.series(rig, latency=DECISIVE_LATENCY)
     if "composites" in options.only:
@@ -237,7 +263,7 @@ def main(arguments: list[str]) -> int:
     )
     started = datetime.now(UTC)
     results = measure(rig, options)
-    verdicts = [bound.verdict(results) for bound in (*BOUNDS, *_read_bounds())]
+    verdicts = [bound.verdict(results) for bound in (*BOUNDS, *_read_bounds(), *_crossing_bounds())]
     about = {
         "date": started.isoformat(timespec="seconds"),
         "arguments": [text for text in arguments if not text.startswith(("/", "~"))],

@@ -101,6 +101,42 @@ def windows(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"digests": digests(found)}
 
 
+def crossing(order: dict[str, Any]) -> dict[str, Any]:
+    """A `WarpedVRT` of every file, which is the grid."""
+    os.environ.update(READING)
+    import numpy as np
+    import rasterio
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+
+    grid = order["grid"]
+    place = {"crs": grid["crs"], "transform": rasterio.Affine(*grid["affine"]), "width": grid["width"], "height": grid["height"]}
+    extra: dict[str, Any] = {}
+    if order["exact"]:
+        extra = {"tolerance": 0.001, **_scales(grid)}
+
+    def one(url: str) -> Any:
+        kernel = Resampling[order["resampling"]]
+        with rasterio.open(f"/vsicurl/{url}") as dataset, WarpedVRT(dataset, resampling=kernel, **place, **extra) as warped:
+            return warped.read(1)
+
+    result: dict[str, Any] = {}
+    with ThreadPoolExecutor(order["concurrency"]) as pool, measured(order, result):
+        found = list(pool.map(one, order["urls"]))
+    np.save(order["to"], found[0])
+    return result
+
+
+def _scales(grid: dict[str, Any]) -> dict[str, float]:
+    """Of a pixel in the middle of the grid: the box around it in the zone of the files, whose pixels are as large."""
+    from rasterio.warp import transform
+
+    step, _, left, _, _, top = grid["affine"]
+    x, y = left + step * grid["width"] / 2, top - step * grid["height"] / 2
+    xs, ys = transform(grid["crs"], "EPSG:32632", [x, x + step, x], [y, y, y - step])
+    return {name: step / (abs(at[1] - at[0]) + abs(at[2] - at[0])) for name, at in (("XSCALE", xs), ("YSCALE", ys))}
+
+
 def points(order: dict[str, Any]) -> dict[str, Any]:
     """`sample` of every file, the points by tile, so that GDAL's cache finds each tile once."""
     os.environ.update(READING)
@@ -184,4 +220,14 @@ def composite(order: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_side({"headers": headers, "window": window, "windows": windows, "points": points, "zones": zones, "composite": composite})
+    run_side(
+        {
+            "headers": headers,
+            "window": window,
+            "windows": windows,
+            "crossing": crossing,
+            "points": points,
+            "zones": zones,
+            "composite": composite,
+        }
+    )

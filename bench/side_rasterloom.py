@@ -197,6 +197,36 @@ def windows(order: dict[str, Any]) -> dict[str, Any]:
     return result | {"digests": digests(np.stack([p.data for p in found[at : at + each]]) for at in range(0, len(found), each))}
 
 
+def crossing(order: dict[str, Any]) -> dict[str, Any]:
+    """Every file on the grid; the headers are known, as they are in a collection."""
+    import numpy as np
+
+    from rasterloom.access.archive.headers import fetch_headers
+    from rasterloom.access.archive.stores import Stores
+    from rasterloom.access.credentials.secrets import environment_secrets
+    from rasterloom.access.pixels.engine import Engine
+    from rasterloom.access.pixels.gridded import on_grid
+    from rasterloom.access.pixels.values import BandFile
+    from rasterloom.access.values import Asset
+    from rasterloom.raster.grid import Grid
+    from rasterloom.specs.effort import AuthRef, Effort
+
+    effort = Effort(max_concurrent=order["concurrency"], allow_private_hosts=True)
+    assets = [Asset(band="B", key="data", href=url, band_index=0) for url in order["urls"]]
+    known = fetch_headers(assets, Stores(AuthRef(), effort=effort, secrets=environment_secrets), effort=effort, first_range={}).results
+    files = [
+        BandFile(scene=url, band="B", href=url, band_index=0, header=header, crs=header.crs)
+        for url, header in zip(order["urls"], known, strict=True)
+    ]
+    grid = Grid(**order["grid"] | {"affine": tuple(order["grid"]["affine"])})
+    result: dict[str, Any] = {}
+    with measured(order, result):
+        engine = Engine(Stores(AuthRef(), effort=effort, secrets=environment_secrets), effort=effort)
+        found = {answer.index: answer.pixels for answer in on_grid(engine, files, grid, resampling=order["resampling"])}
+    np.save(order["to"], np.where(found[0].valid, found[0].data, 0))
+    return result
+
+
 def collect(order: dict[str, Any]) -> dict[str, Any]:
     """A collection of files that stand at URLs, one scene each, out of a table of them."""
     import pyarrow as pa
@@ -287,6 +317,7 @@ if __name__ == "__main__":
             "one_file": one_file,
             "window": window,
             "windows": windows,
+            "crossing": crossing,
             "collect": collect,
             "points": points,
             "zones": zones,

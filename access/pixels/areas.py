@@ -15,8 +15,8 @@ from shapely.geometry.base import BaseGeometry
 
 from rasterloom.access.pixels.boxes import boxes_over
 from rasterloom.access.pixels.gridded import LONLAT, projected
+from rasterloom.access.pixels.systems import known_crs, transformer
 from rasterloom.access.pixels.vectors import Named, zones_of
-from rasterloom.access.pixels.warp import known_crs, transformer
 from rasterloom.access.views import any_of, touches
 from rasterloom.errors import SpecError
 

@@ -29,8 +29,9 @@ from rasterloom.access.pixels.stacks import (
     values_of,
     within,
 )
+from rasterloom.access.pixels.systems import same_crs, transformer
 from rasterloom.access.pixels.values import BandFile, Pixels
-from rasterloom.access.pixels.warp import Resampling, same_crs, transformer
+from rasterloom.access.pixels.warp import Resampling
 from rasterloom.errors import SpecError
 from rasterloom.raster.gdal import load_gdal
 from rasterloom.raster.grid import Grid

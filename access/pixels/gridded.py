@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from rasterloom.access.pixels.engine import Answer, Engine
+from rasterloom.access.pixels.systems import same_crs, seen_from, transformer
 from rasterloom.access.pixels.values import BandFile, Pixels, WindowRead
-from rasterloom.access.pixels.warp import PICKING, REACH, Resampling, nothing, offset_of, same_crs, seen_from, transformer, warped
+from rasterloom.access.pixels.warp import PICKING, REACH, Resampling, nothing, offset_of, warped
 from rasterloom.errors import RasterloomError, SpecError, Unreadable
 from rasterloom.raster.decode import numpy_dtype
 from rasterloom.raster.grid import Grid
@@ -33,6 +34,8 @@ _LATTICE = 33
 """Points along each side of a grid at which its place in a file is asked."""
 _FINE_LATTICE = 257
 """The same where some points have no place there."""
+_STRIDE = 4
+"""At every so many of them also how large a pixel is."""
 _FEW = 2
 """Files that are warped in the thread that asks: to start others takes as long."""
 _WIDEST = 8
@@ -213,8 +216,9 @@ def _seen(crs: str, affine: Affine, grid: Grid) -> _View | None:
 def _lattice_view(crs: str, affine: Affine, grid: Grid, points: int) -> _View | None:
     cols, rows = np.meshgrid(np.linspace(0, grid.width, points), np.linspace(0, grid.height, points))
     x, y = (np.where(np.isfinite(places), places, np.nan) for places in seen_from(crs, affine, grid, cols, rows))
-    across, along = seen_from(crs, affine, grid, cols + 1, rows), seen_from(crs, affine, grid, cols, rows + 1)
-    steps = np.minimum(np.hypot(across[0] - x, across[1] - y), np.hypot(along[0] - x, along[1] - y))
+    few = (slice(None, None, _STRIDE), slice(None, None, _STRIDE))
+    across, along = seen_from(crs, affine, grid, cols[few] + 1, rows[few]), seen_from(crs, affine, grid, cols[few], rows[few] + 1)
+    steps = np.minimum(np.hypot(across[0] - x[few], across[1] - y[few]), np.hypot(along[0] - x[few], along[1] - y[few]))
     there = np.isfinite(x) & np.isfinite(y)
     if not there.any():
         return None

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rasterloom.access.pixels.boxes import boxes_around, shapes_of_boxes
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.files import band_file
-from rasterloom.access.pixels.moves import is_geographic, moved
+from rasterloom.access.pixels.moves import moved
+from rasterloom.access.pixels.systems import is_geographic
 from rasterloom.access.pixels.values import BandFile, Pixels, WindowRead
 from rasterloom.access.pixels.vectors import Points
 from rasterloom.errors import RasterloomError, Unreadable

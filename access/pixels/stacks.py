@@ -16,8 +16,9 @@ from shapely.geometry.base import BaseGeometry
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.gridded import common_crs, grid_of, on_grid, projected, read_for
 from rasterloom.access.pixels.scenes import SceneFiles, Step
+from rasterloom.access.pixels.systems import known_crs, same_crs
 from rasterloom.access.pixels.values import BandFile, Pixels
-from rasterloom.access.pixels.warp import PICKING, Resampling, checked_resampling, known_crs, same_crs
+from rasterloom.access.pixels.warp import PICKING, Resampling, checked_resampling
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.raster.decode import numpy_dtype
 from rasterloom.raster.grid import Grid

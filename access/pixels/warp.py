@@ -1,21 +1,21 @@
-"""Pixels of one raster on another grid: a copy where both are aligned, else GDAL's warp, in which nodata has no weight."""
+"""Pixels of one raster on another grid: a copy where both are aligned, else what GDAL's warp makes, in which nodata has no weight."""
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import pyproj
 from numpy.typing import NDArray
-from pyproj.exceptions import ProjError
 
+from rasterloom.access.pixels.places import patches
+from rasterloom.access.pixels.systems import known_crs, same_crs, seen_from, to_pixel
 from rasterloom.access.pixels.values import Pixels
 from rasterloom.errors import SpecError, Unreadable
 from rasterloom.raster.gdal import hide_false_warnings, load_gdal
 from rasterloom.raster.grid import Grid
-from rasterloom.raster.header import Affine
+from rasterloom.raster.kernels import bilinear, nearest
+from rasterloom.raster.layers import Layer
 
 Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
 """How a pixel is made from those around it. `nearest` and `mode` give values that stand in the file: what classes and bit masks need."""
@@ -28,8 +28,6 @@ _TOLERANCE = 0.001
 """Pixels of the source by which GDAL's linear interpolation of a projection may miss (measured: as fast as its default, 0.125)."""
 _ALIGNED = 1e-3
 """Pixels by which two grids may differ over their whole length and still be one: the noise of stored degrees."""
-_AT_ONCE = 1 << 20
-"""Pixels that are picked at a time: the places take 8 bytes each."""
 _SAME_SIZE = 0.05
 """By how much a number of pixels may differ from a whole one and still be it: GDAL's own."""
 _EXACT_AS_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float16", "float32")
@@ -46,6 +44,10 @@ def warped(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -
         return found
     if resampling == "nearest":
         return _picked(pixels, source, target)
+    if pixels.data.dtype.kind == "c":
+        raise SpecError(f"complex pixels cannot be resampled by {resampling}", remedy="ask for resampling nearest")
+    if resampling == "bilinear":
+        return _blended(pixels, source, target)
     return _mixed(pixels, source, target, resampling)
 
 
@@ -55,31 +57,6 @@ def checked_resampling(resampling: str) -> Resampling:
         if resampling == known:
             return known
     raise SpecError(f"resampling {resampling!r} is not known", remedy=f"it is one of {', '.join(REACH)}")
-
-
-@lru_cache(maxsize=64)
-def known_crs(crs: str) -> pyproj.CRS:
-    """`EPSG:n`, WKT or PROJJSON text. Raises `Unreadable` (`crs`)."""
-    try:
-        return pyproj.CRS.from_user_input(json.loads(crs) if crs.startswith("{") else crs)
-    except ProjError as error:
-        raise Unreadable(f"the CRS {crs[:60]!r} is not known: {error}", reason="crs", remedy="leave the scene out with where()") from error
-
-
-@lru_cache(maxsize=256)
-def same_crs(one: str, other: str) -> bool:
-    """Whether two texts mean the same coordinates, whatever their order of axes: x is always east or longitude here."""
-    return one == other or known_crs(one).equals(known_crs(other), ignore_axis_order=True)
-
-
-@lru_cache(maxsize=256)
-def transformer(source: str, target: str) -> pyproj.Transformer:
-    """From x, y of `source` to those of `target`. Raises `Unreadable` (`crs`) where there is no way, as from the Earth to Mars."""
-    try:
-        return pyproj.Transformer.from_crs(known_crs(source), known_crs(target), always_xy=True)
-    except ProjError as error:
-        message = f"there is no way from {source[:60]} to {target[:60]}: {error}"
-        raise Unreadable(message, reason="crs", remedy="leave the scene out with where()") from error
 
 
 def offset_of(source: Grid, target: Grid) -> tuple[int, int] | None:
@@ -93,20 +70,6 @@ def offset_of(source: Grid, target: Grid) -> tuple[int, int] | None:
         return None
     col, row = to_pixel(source.affine, target.affine[2], target.affine[5])
     return (round(col), round(row)) if max(abs(col - round(col)), abs(row - round(row))) < _ALIGNED else None
-
-
-def to_pixel(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:
-    """Column and row, 0.0 at the corner of the first pixel; numbers or arrays."""
-    a, b, c, d, e, f = affine
-    area = a * e - b * d
-    return (e * (x - c) - b * (y - f)) / area, (a * (y - f) - d * (x - c)) / area
-
-
-def seen_from(crs: str, affine: Affine, grid: Grid, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Columns and rows of a grid as those of the raster that has `affine` in `crs`; infinite where there is no such place."""
-    a, b, c, d, e, f = grid.affine
-    x, y = a * cols + b * rows + c, d * cols + e * rows + f
-    return to_pixel(affine, *((x, y) if same_crs(crs, grid.crs) else transformer(grid.crs, crs).transform(x, y)))
 
 
 def nothing(dtype: np.dtype[Any], grid: Grid) -> Pixels:
@@ -134,37 +97,40 @@ def _pasted(pixels: Pixels, source: Grid, target: Grid) -> Pixels | None:
 
 
 def _picked(pixels: Pixels, source: Grid, target: Grid) -> Pixels:
-    """The pixel under the centre: GDAL warps the numbers of rows and columns, so that every dtype and the mask stay as they are."""
-    kind = np.uint16 if max(pixels.data.shape) < 65535 else np.float64
-    numbers = np.empty((2, *pixels.data.shape), kind)
-    numbers[0] = np.arange(1, source.height + 1, dtype=kind)[:, None]
-    numbers[1] = np.arange(1, source.width + 1, dtype=kind)[None, :]
-    found = _reprojected(numbers, source, target, "nearest")
-    made = nothing(pixels.data.dtype, target)
-    data, valid = pixels.data.ravel(), pixels.valid.ravel()
-    step = max(_AT_ONCE // target.width, 1)
-    for part in (slice(first, first + step) for first in range(0, target.height, step)):
-        rows, cols = found[:, part].astype(np.intp)
-        there = rows > 0
-        places = np.maximum((rows - 1) * source.width + cols - 1, 0)
-        made.valid[part] = valid.take(places) & there
-        np.copyto(made.data[part], data.take(places), where=there)
+    """The pixel under the centre, of every dtype."""
+    made, raster = nothing(pixels.data.dtype, target), Layer(pixels.data, pixels.valid)
+    for patch in patches(source, target):
+        found = nearest(raster, patch.x, patch.y)
+        made.data[patch.rows, patch.cols], made.valid[patch.rows, patch.cols] = found.data, found.valid
+    return made
+
+
+def _blended(pixels: Pixels, source: Grid, target: Grid) -> Pixels:
+    """`bilinear`, whose kernel is as wide as a pixel of the target where that is larger."""
+    made, raster = nothing(pixels.data.dtype, target), Layer(pixels.data, pixels.valid)
+    reach = [max(size, 1.0) for size in _sizes(source, target)]
+    for patch in patches(source, target):
+        found = bilinear(raster, patch.x, patch.y, reach)
+        made.data[patch.rows, patch.cols], made.valid[patch.rows, patch.cols] = _stored(found.data, made.data.dtype), found.valid
     return made
 
 
 def _mixed(pixels: Pixels, source: Grid, target: Grid, resampling: Resampling) -> Pixels:
     """Invalid pixels go in as NaN, which is GDAL's nodata here: it gives them no weight."""
     dtype = pixels.data.dtype
-    if dtype.kind == "c":
-        raise SpecError(f"complex pixels cannot be resampled by {resampling}", remedy="ask for resampling nearest")
     work = np.where(pixels.valid, pixels.data, np.nan).astype(np.float32 if dtype.name in _EXACT_AS_FLOAT32 else np.float64)
     values = _reprojected(work[None], source, target, resampling, nodata=np.nan)[0]
     valid = ~np.isnan(values)
     values[~valid] = 0
+    return Pixels(data=_stored(values, dtype), valid=valid)
+
+
+def _stored(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Integers are rounded, halves up."""
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         values = np.floor(values + 0.5).clip(info.min, info.max)
-    return Pixels(data=values.astype(dtype), valid=valid)
+    return values.astype(dtype)
 
 
 def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Resampling, nodata: float | None = None) -> NDArray[Any]:
@@ -194,7 +160,7 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
             dst_nodata=nodata,
             resampling=Kernel[resampling],
             tolerance=_TOLERANCE,
-            **_scales(source, target),
+            **{name: 1 / size for name, size in zip(("XSCALE", "YSCALE"), _sizes(source, target), strict=True)},
         )
     except RasterioError as error:
         raise Unreadable(f"GDAL cannot warp from {source.crs[:60]} to {target.crs[:60]}: {error}", reason="crs") from error
@@ -213,21 +179,19 @@ def _wider(grid: Grid) -> Grid:
     return Grid(crs=grid.crs, affine=(a, b, c - a, d, e, f - d), width=grid.width + 1, height=grid.height)
 
 
-def _scales(source: Grid, target: Grid) -> dict[str, Any]:
-    """Pixels of the target per pixel of the source: how wide a kernel is. A pixel of the target is as large as its box in the source.
+def _sizes(source: Grid, target: Grid) -> list[float]:
+    """Columns and rows of the source in a pixel of the target: how wide a kernel is. It is as large as its box in the source.
 
     GDAL would take the sizes of both windows, so that the same pixel came out otherwise in another window; of square ones it makes
     these numbers. Almost whole numbers of pixels are whole, as it has them.
     """
     cols, rows = np.meshgrid(*(np.array([0.25, 0.5, 0.75]) * length for length in (target.width, target.height)))
-    here, across, down = (seen_from(source.crs, source.affine, target, cols + x, rows + y) for x, y in ((0, 0), (1, 0), (0, 1)))
-    boxes = [np.abs(across[axis] - here[axis]) + np.abs(down[axis] - here[axis]) for axis in (0, 1)]
+    moves = [(cols + x, rows + y) for x, y in ((0, 0), (1, 0), (0, 1))]
+    seen = seen_from(source.crs, source.affine, target, *(np.stack(places) for places in zip(*moves, strict=True)))
+    boxes = [np.abs(places[1] - places[0]) + np.abs(places[2] - places[0]) for places in seen]
     sizes = [float(np.median(box[np.isfinite(box)])) if np.isfinite(box).any() else 1.0 for box in boxes]
     whole = [max(round(size), 1) for size in sizes]
-    return {
-        name: 1 / (near if abs(size - near) < _SAME_SIZE else size)
-        for name, size, near in zip(("XSCALE", "YSCALE"), sizes, whole, strict=True)
-    }
+    return [near if abs(size - near) < _SAME_SIZE else size for size, near in zip(sizes, whole, strict=True)]
 
 
 @lru_cache(maxsize=64)

@@ -15,8 +15,8 @@ from rasterloom.access.pixels.arrays import SMALLER
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.scenes import Step
 from rasterloom.access.pixels.stacks import Wish, band_dtype, check_size, fill_layers, fill_of, filled, within
+from rasterloom.access.pixels.systems import known_crs
 from rasterloom.access.pixels.values import BandFile
-from rasterloom.access.pixels.warp import known_crs
 from rasterloom.raster.grid import Grid
 
 if TYPE_CHECKING:

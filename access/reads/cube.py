@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rasterloom.access.pixels.warp import known_crs
+from rasterloom.access.pixels.systems import known_crs
 from rasterloom.access.reads.grids import grid_from_json
 from rasterloom.access.reads.job import Part, ReadJob
 from rasterloom.access.reads.making import Making

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rasterloom.access.pixels.warp import known_crs
+from rasterloom.access.pixels.systems import known_crs
 from rasterloom.raster.grid import Grid
 from rasterloom.raster.layers import Layer
 

@@ -15,7 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from rasterloom.access.network.redact import redact
-from rasterloom.access.pixels.warp import known_crs, transformer
+from rasterloom.access.pixels.systems import known_crs, transformer
 from rasterloom.access.reads.cogs import ImageFacts, Statistics
 from rasterloom.raster.grid import Grid
 

@@ -16,9 +16,9 @@ from shapely.geometry.base import BaseGeometry
 from rasterloom.access.pixels.boxes import Box, boxes_over, shapes_of_boxes
 from rasterloom.access.pixels.gridded import LONLAT
 from rasterloom.access.pixels.moves import moved
+from rasterloom.access.pixels.systems import known_crs, same_crs, transformer
 from rasterloom.access.pixels.values import BandFile
 from rasterloom.access.pixels.vectors import Zones
-from rasterloom.access.pixels.warp import known_crs, same_crs, transformer
 from rasterloom.access.views import geometries_of
 from rasterloom.errors import Unreadable
 from rasterloom.raster.grid import Grid

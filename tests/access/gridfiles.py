@@ -30,6 +30,8 @@ from tests.access.building import job, question, scene, searched
 
 MODERN_JPEG = rasterio.__gdal_version__ >= "3.11"
 """The wheels of rasterio 1.4 hold another libjpeg, which differs by design."""
+EXACT_WARP = rasterio.__version__ >= "1.5"
+"""Whether `reproject` knows `tolerance`: rasterio 1.4 always interpolates projections, by up to 0.125 pixels."""
 EFFORT = Effort(allow_private_hosts=True, retries=1)
 LOCAL = "http://127.0.0.1:1"
 
