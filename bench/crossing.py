@@ -16,7 +16,7 @@ from rig import Rig, Server, serving, workspace
 KIND, CRS, ASSETS = "s2", "EPSG:32633", 24
 """The files lie in zone 32, of which their middle is 1.3 degrees east."""
 SIDES = ("rasterloom", "rasterio", "rasterio-exact")
-"""GDAL with its defaults, which is timed, and with an exact projection and the kernel's width said, which ours has to equal."""
+"""GDAL with its defaults, which is timed, and with a projection within 0.001 pixels and the width of the kernel, which ours equals."""
 
 
 @dataclass(frozen=True)

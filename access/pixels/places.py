@@ -118,19 +118,19 @@ def _fitted(x: NDArray[np.float64], y: NDArray[np.float64]) -> _Fit | None:
 
 
 @lru_cache(maxsize=1)
-def _offsets() -> NDArray[np.float64]:
+def _offsets() -> NDArray[Any]:
     """From -1 to 1: the nodes of the polynomial, then the checks."""
     return np.concatenate([chebyshev.chebpts1(_DEGREE + 1), np.linspace(-1, 1, _CHECKS)])
 
 
 @lru_cache(maxsize=1)
-def _solver() -> NDArray[np.float64]:
+def _solver() -> NDArray[Any]:
     """Values at the nodes -> coefficients."""
     return np.linalg.inv(chebyshev.chebvander(_offsets()[: _DEGREE + 1], _DEGREE))
 
 
 @lru_cache(maxsize=16)
-def _basis(length: int) -> NDArray[np.float64]:
+def _basis(length: int) -> NDArray[Any]:
     """Of the centres of so many pixels."""
     return chebyshev.chebvander((np.arange(length) + 0.5) * (2 / length) - 1, _DEGREE)
 

@@ -148,6 +148,7 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
     if _is_unseen(target):
         return _reprojected(bands, source, _wider(target), resampling, nodata)[:, :, 1:]
     made = np.zeros((len(bands), target.height, target.width), bands.dtype)
+    scales: dict[str, Any] = {name: 1 / size for name, size in zip(("XSCALE", "YSCALE"), _sizes(source, target), strict=True)}
     try:
         reproject(
             bands,
@@ -160,7 +161,7 @@ def _reprojected(bands: NDArray[Any], source: Grid, target: Grid, resampling: Re
             dst_nodata=nodata,
             resampling=Kernel[resampling],
             tolerance=_TOLERANCE,
-            **{name: 1 / size for name, size in zip(("XSCALE", "YSCALE"), _sizes(source, target), strict=True)},
+            **scales,
         )
     except RasterioError as error:
         raise Unreadable(f"GDAL cannot warp from {source.crs[:60]} to {target.crs[:60]}: {error}", reason="crs") from error
