@@ -294,7 +294,7 @@ def _bands_in(names: Sequence[str]) -> list[str]:
 
 def load(
     uri: str | Path,
-    workspace: str | None = None,
+    workspace: str | Path | None = None,
     *,
     snapshot: int | None = None,
     effort: Effort | None = None,
@@ -306,7 +306,7 @@ def load(
     in a spec, opens the files that pixels are read from; the table itself is opened with what the environment gives. Raises SpecError
     with what was looked for, Unavailable, AccessDenied.
     """
-    opened = open_collection(str(uri), workspace, snapshot=snapshot)
+    opened = open_collection(str(uri), None if workspace is None else str(workspace), snapshot=snapshot)
     return Collection(opened, effort=reading_effort(opened.dataset.schema.metadata or {}, effort, auth))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ Source = CollectionSpec | Mapping[str, Any] | str | PathLike[str]
 def run(
     spec: Source,
     *,
-    workspace: str | None = None,
+    workspace: str | PathLike[str] | None = None,
     force: bool = False,
     retry_failed: bool = False,
     on_progress: Listener | None = None,
     on_read: ReadListener | None = None,
 ) -> Collection:
-    """Build, refresh or reuse the collection of one spec: a value, a mapping, or a file with one document.
+    """Build, refresh or reuse the collection of one spec: a value, a mapping, or a file with one document. A mapping may hold dates,
+    paths, numpy arrays and shapes of Python where a file has text, lists and GeoJSON.
 
     Runs on the Prefect server that `PREFECT_API_URL` names; else on one that Prefect starts for this process on its first run and
     stops when the process ends (a process killed with SIGKILL leaves it behind). What comes back reads pixels with the spec's
@@ -46,7 +47,7 @@ def run(
     check_runner(how)
     flow = compile(wanted)
     with local_settings(), listening(on_progress), listening_to_reads(on_read), answers(), connected():
-        outcome = flow(force=force, workspace=workspace, retry_failed=retry_failed)
+        outcome = flow(force=force, workspace=None if workspace is None else fspath(workspace), retry_failed=retry_failed)
     return load(outcome["collection"]["uri"], effort=how)
 
 

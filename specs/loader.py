@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rasterloom.errors import Problem, SpecError
 from rasterloom.specs.kinds import NAME
 from rasterloom.specs.model import CollectionSpec
+from rasterloom.specs.plain import plain
 from rasterloom.specs.problems import problems
 from rasterloom.specs.wrong import shown
 from rasterloom.specs.yamltext import MAX_BYTES, Document, Stop, documents, dotted, read_text
@@ -72,9 +73,12 @@ def parse_specs(
 
 
 def spec_from(mapping: Mapping[str, Any]) -> CollectionSpec:
-    """A spec of a plain mapping, e.g. of the parameters of a flow. Raises `SpecError` with every problem."""
+    """A spec of a mapping: of the parameters of a flow, or of a program, with dates, paths, arrays and shapes of its own.
+
+    Raises `SpecError` with every problem.
+    """
     try:
-        return CollectionSpec.model_validate(mapping)
+        return CollectionSpec.model_validate(plain(mapping))
     except ValidationError as error:
         raise _error(problems(error)) from error
 

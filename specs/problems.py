@@ -187,7 +187,9 @@ def _kind(value: Any) -> str:
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
-    return "a mapping" if isinstance(value, Mapping) else "text" if isinstance(value, str) else "a list"
+    if isinstance(value, list | tuple | set | frozenset):
+        return "a list"
+    return "a mapping" if isinstance(value, Mapping) else "text" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def _nearest_word(value: Any, expected: str) -> str:
