@@ -17,7 +17,8 @@ class _Dumper(yaml.SafeDumper):
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is yaml.ScalarNode and implicit[0]:
-            return f"tag:yaml.org,2002:{_TAGS[type(scalar(value))]}"
+            kind_of = "merge" if value == "<<" else _TAGS[type(scalar(value))]  # a property of that name stands in quotes
+            return f"tag:yaml.org,2002:{kind_of}"
         return super().resolve(kind, value, implicit)
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the name is PyYAML's

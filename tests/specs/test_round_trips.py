@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rasterloom.errors import SpecError
@@ -123,6 +123,7 @@ def test_spec_to_mapping_to_spec(mapping: dict[str, Any]) -> None:
 
 
 @given(MAPPINGS)
+@example({"name": "0", "dataset": "earthsearch/sentinel-2-l2a", "query": {"<<": {"eq": "<<"}}})
 @HALF
 def test_spec_to_yaml_to_spec(mapping: dict[str, Any]) -> None:
     spec = spec_from(mapping)
