@@ -17,7 +17,7 @@ from rasterloom.access.pixels.files import pixel_columns
 from rasterloom.access.pixels.frames import footprints_frame, frame_of
 from rasterloom.access.pixels.gridded import common_crs
 from rasterloom.access.pixels.lazy import Chunks, Opening, lazy_arrays
-from rasterloom.access.pixels.sampling import sampled
+from rasterloom.access.pixels.sampling import point_resamplings, sampled
 from rasterloom.access.pixels.scenes import SceneFiles, by_time, placed_file, scene_columns, scenes_in, steps_of
 from rasterloom.access.pixels.stacks import ResamplingChoice, Resolution, Wish, crs_given, grid_over, met, step_of, wish_of
 from rasterloom.access.pixels.training import PixelDataset
@@ -261,6 +261,7 @@ class PixelMethods(ABC):
         y_column: str | None = None,
         geometry_crs: Any = None,
         match: str = "all",
+        resampling: ResamplingChoice = "nearest",
         scaled: bool = False,
         max_concurrent: int | None = None,
         effort: Effort | None = None,
@@ -270,8 +271,9 @@ class PixelMethods(ABC):
         """Values at points: one row per scene, band and point in its raster, with Rasteret's columns, `valid`, and the points' own.
 
         `points`: any table, a file, GeoJSON, shapely points, or coordinates; lon/lat where neither they nor `geometry_crs` say
-        otherwise. A value is that of the pixel around the point, null where it is nodata or masked; `scaled` applies the file's scale
-        and offset. `match="latest"` keeps the newest scene of each point.
+        otherwise. A value is that of the pixel around the point, null where it is nodata or masked; with `resampling="bilinear"`, which may
+        be a mapping of bands, it is interpolated between the valid ones of the four pixels next to the point, in floats, and null where
+        the pixel around is. `scaled` applies the file's scale and offset. `match="latest"` keeps the newest scene of each point.
         """
         checked = self._checked_bands(bands)
         found = points_of(points, Named(geometry=geometry_column, x=x_column, y=y_column, crs=geometry_crs))
@@ -281,7 +283,9 @@ class PixelMethods(ABC):
             return self._rows(columns, where, filters)
 
         engine = self._opening(effort, secrets, max_concurrent).engine
-        return sampled(rows, found, checked, engine=engine, match=match, collection=self.data_source, scaled=scaled)
+        return sampled(
+            rows, found, point_resamplings(checked, resampling), engine=engine, match=match, collection=self.data_source, scaled=scaled
+        )
 
     def to_torch(
         self,

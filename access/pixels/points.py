@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,17 @@ from rasterloom.access.pixels.boxes import boxes_around, shapes_of_boxes
 from rasterloom.access.pixels.engine import Engine
 from rasterloom.access.pixels.files import band_file
 from rasterloom.access.pixels.moves import moved
+from rasterloom.access.pixels.stacks import check_classes
 from rasterloom.access.pixels.systems import is_geographic
 from rasterloom.access.pixels.values import BandFile, Pixels, WindowRead
 from rasterloom.access.pixels.vectors import Points
 from rasterloom.errors import RasterloomError, Unreadable
 from rasterloom.raster.decode import numpy_dtype
+from rasterloom.raster.header import Level
 from rasterloom.raster.tiles import Window
 
+PointResampling = Literal["nearest", "bilinear"]
+"""The value of the pixel around a point, or the interpolation between the four pixels next to it."""
 Indices = NDArray[np.int64]
 """0-based places of points in `Points`, ascending."""
 
@@ -34,7 +38,7 @@ class Sample:
     file: BandFile
     points: Indices
     values: NDArray[Any]
-    """In the dtype of the file; any number where not `valid`."""
+    """In the dtype of the file, float64 of `bilinear`; any number where not `valid`."""
     valid: NDArray[np.bool_]
     """True = valid: neither nodata nor masked."""
 
@@ -46,17 +50,22 @@ class Hit:
     sample: Sample
     missing: int
     """Tiles that have not come."""
+    values: NDArray[Any]
+    """Of all taps of all points, shape (taps * points,), in the dtype of the file."""
+    valid: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None
+    """Of the taps, shape (taps, points), 0 beside the raster; None: one tap, which is the value."""
     failed: RasterloomError | None = None
     """Of the last tile that could not be read: the sample is then of no use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tile:
-    """The points in one tile of a file."""
+    """The taps in one tile of a file."""
 
     hit: Hit
     places: NDArray[np.int64]
-    """Where their values go in the sample."""
+    """Where their values go in those of the hit."""
     cols: NDArray[np.int64]
     """In pixels of the window that is read."""
     rows: NDArray[np.int64]
@@ -105,7 +114,9 @@ class PointIndex:
         return x[at], y[at]
 
 
-def samples(engine: Engine, rows: Iterable[pa.RecordBatch | pa.Table], bands: Sequence[str], index: PointIndex) -> Iterator[Sample]:
+def samples(
+    engine: Engine, rows: Iterable[pa.RecordBatch | pa.Table], bands: Mapping[str, PointResampling], index: PointIndex
+) -> Iterator[Sample]:
     """A sample for each band of each scene with points in it, in the order of `rows` and `bands`; raises the first error of a file.
 
     `rows` hold `pixel_columns` and `bbox`. A tile is read once, whatever lies in it. Held in memory are samples, and the tiles under way.
@@ -113,7 +124,7 @@ def samples(engine: Engine, rows: Iterable[pa.RecordBatch | pa.Table], bands: Se
     return _sound(read_hits(engine, (hit for batch in rows for hit in _hits(batch, bands, index))))
 
 
-def newest_samples(engine: Engine, rows: pa.Table, bands: Sequence[str], index: PointIndex, size: int) -> Iterator[Sample]:
+def newest_samples(engine: Engine, rows: pa.Table, bands: Mapping[str, PointResampling], index: PointIndex, size: int) -> Iterator[Sample]:
     """As `samples`, of the newest scene that has a pixel for each of `size` points, band by band."""
     order = rows.sort_by([("datetime", "descending"), ("id", "ascending")])
     open_points = {band: np.ones(size, bool) for band in bands}
@@ -128,45 +139,87 @@ def _sound(hits: Iterator[Hit]) -> Iterator[Sample]:
 
 
 def _hits(
-    batch: pa.RecordBatch | pa.Table, bands: Sequence[str], index: PointIndex, *, open_points: dict[str, NDArray[np.bool_]] | None = None
+    batch: pa.RecordBatch | pa.Table,
+    bands: Mapping[str, PointResampling],
+    index: PointIndex,
+    *,
+    open_points: dict[str, NDArray[np.bool_]] | None = None,
 ) -> Iterator[tuple[Hit, Sequence[Tile]]]:
     found = index.in_boxes(batch.column("bbox").to_pylist())
     for number, candidates in enumerate(found):
         if len(candidates) == 0:
             continue
         row = batch.slice(number, 1).to_pylist()[0]
-        for band in bands:
+        for band, resampling in bands.items():
             wanted = candidates if open_points is None else candidates[open_points[band][candidates]]
-            hit, tiles = located(band_file(row, band), wanted, index)
+            hit, tiles = located(band_file(row, band), wanted, index, resampling)
             if tiles:
                 if open_points is not None:
                     open_points[band][hit.sample.points] = False
                 yield hit, tiles
 
 
-def located(file: BandFile, candidates: Indices, index: PointIndex) -> tuple[Hit, Sequence[Tile]]:
-    """The points that lie in a pixel of the file, by tile.
+def located(file: BandFile, candidates: Indices, index: PointIndex, resampling: PointResampling = "nearest") -> tuple[Hit, Sequence[Tile]]:
+    """The points that lie in a pixel of the file, by tile; of `bilinear`, a point near the edge of a tile is in up to four.
 
     A pixel holds its upper and left edge and not its lower and right one (of the grid as it is stored): `rasterio.sample` takes the same.
-    Raises Unreadable for a file without a georeference, or of complex numbers.
+    Raises Unreadable for a file without a georeference, or of complex numbers, SpecError where classes would be mixed.
     """
     level = file.header.full
+    check_classes([file], [resampling])
     col, row = _pixels_at(file, *index.coordinates(file.crs, candidates))
     inside = (col >= 0) & (row >= 0) & (col < level.width) & (row < level.height)
-    points, cols, rows = candidates[inside], col[inside].astype(np.int64), row[inside].astype(np.int64)
     dtype = numpy_dtype(file.header)
     if dtype.kind == "c":
         raise Unreadable(f"{file.scene} {file.band} holds complex numbers", reason="dtype", remedy="leave the band out")
-    sample = Sample(file=file, points=points, values=np.zeros(len(points), dtype), valid=np.zeros(len(points), bool))
-    numbers = rows // level.tile_height * level.tiles_across + cols // level.tile_width
+    taps = _around(col[inside], row[inside], level) if resampling == "bilinear" else _under(col[inside], row[inside])
+    count = int(inside.sum())
+    values = np.zeros(taps.cols.size, dtype)
+    mixed = values if taps.weights is None else np.zeros(count)
+    sample = Sample(file=file, points=candidates[inside], values=mixed, valid=np.zeros(count, bool))
+    valid = sample.valid if taps.weights is None else np.zeros(taps.cols.size, bool)
+    numbers = taps.rows // level.tile_height * level.tiles_across + taps.cols // level.tile_width
     order = np.argsort(numbers, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
-    hit = Hit(sample=sample, missing=len(groups))
-    return hit, [_tile(hit, group, cols[group], rows[group]) for group in groups]
+    hit = Hit(sample=sample, missing=len(groups), values=values, valid=valid, weights=taps.weights)
+    return hit, [_tile(hit, group, taps.cols[group], taps.rows[group]) for group in groups]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taps:
+    """The pixels that points are made of: those around all points first."""
+
+    cols: NDArray[np.int64]
+    """Shape (taps * points,)."""
+    rows: NDArray[np.int64]
+    weights: NDArray[np.float64] | None
+    """Shape (taps, points)."""
+
+
+def _under(col: NDArray[np.float64], row: NDArray[np.float64]) -> _Taps:
+    return _Taps(col.astype(np.int64), row.astype(np.int64), None)
+
+
+def _around(col: NDArray[np.float64], row: NDArray[np.float64], level: Level) -> _Taps:
+    """The pixel around each point, and the next ones along columns, rows and both; the first one again where these have no weight."""
+    near, far, share = zip(*(_axis(places, length) for places, length in ((col, level.width), (row, level.height))), strict=True)
+    weights = np.stack([(1 - share[0]) * (1 - share[1]), share[0] * (1 - share[1]), (1 - share[0]) * share[1], share[0] * share[1]])
+    cols = np.concatenate([near[0], far[0], near[0], far[0]])
+    rows = np.concatenate([near[1], near[1], far[1], far[1]])
+    return _Taps(cols, rows, weights)
+
+
+def _axis(places: NDArray[np.float64], length: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The pixels around places, the next nearest ones, and the share of these: 0 beyond the edge of the raster."""
+    near = places.astype(np.int64)
+    off = places - near - 0.5
+    far = near + np.where(off < 0, -1, 1)
+    share = np.where((off == 0) | (far < 0) | (far >= length), 0.0, np.abs(off))
+    return near, np.where(share == 0, near, far), share
 
 
 def _pixels_at(file: BandFile, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Column and row of the pixels, floored; NaN or infinite where there is none."""
+    """Columns and rows, 0.0 at the corner of the first pixel; NaN or infinite where there is none."""
     if file.header.transform is None:
         raise Unreadable(f"{file.scene} {file.band} has no georeference", reason="transform", remedy="leave the scene out with where()")
     a, b, c, d, e, f = file.header.transform
@@ -176,7 +229,7 @@ def _pixels_at(file: BandFile, x: NDArray[np.float64], y: NDArray[np.float64]) -
 
     def pixels(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         with np.errstate(invalid="ignore"):
-            return np.floor(x * ra + y * rb + rc), np.floor(x * rd + y * re + rf)
+            return x * ra + y * rb + rc, x * rd + y * re + rf
 
     col, row = pixels(x)
     for turn in (360.0, -360.0) if is_geographic(file.crs) else ():
@@ -216,7 +269,9 @@ class _Plan:
     def done(self) -> Iterator[Hit]:
         """What is complete, in order."""
         while self.hits and self.hits[0].missing == 0:
-            yield self.hits.popleft()
+            hit = self.hits.popleft()
+            _mix(hit)
+            yield hit
 
 
 def read_hits(engine: Engine, source: Iterable[tuple[Hit, Sequence[Tile]]]) -> Iterator[Hit]:
@@ -233,6 +288,17 @@ def read_hits(engine: Engine, source: Iterable[tuple[Hit, Sequence[Tile]]]) -> I
 
 
 def _take(tile: Tile, pixels: Pixels) -> None:
-    sample = tile.hit.sample
-    sample.values[tile.places] = pixels.data[tile.rows, tile.cols]
-    sample.valid[tile.places] = pixels.valid[tile.rows, tile.cols]
+    tile.hit.values[tile.places] = pixels.data[tile.rows, tile.cols]
+    tile.hit.valid[tile.places] = pixels.valid[tile.rows, tile.cols]
+
+
+def _mix(hit: Hit) -> None:
+    """The mean of the valid taps by their weights, valid where the pixel around the point is. Values that are not finite are none."""
+    if hit.weights is None:
+        return
+    values, valid = hit.values.reshape(hit.weights.shape).astype(np.float64), hit.valid.reshape(hit.weights.shape)
+    valid &= np.isfinite(values)
+    weights = hit.weights * valid
+    values[~valid] = 0
+    np.divide((values * weights).sum(axis=0), weights.sum(axis=0), out=hit.sample.values, where=valid[0])
+    hit.sample.valid[:] = valid[0]

@@ -74,7 +74,7 @@ def wish_of(
     if twice:
         raise SpecError(f"band {twice[0]} is asked twice", remedy="name each band once")
     return Wish(
-        bands=tuple(bands), resampling=_resamplings(bands, resampling), crs=crs_given(crs), resolution=_resolution(resolution), **options
+        bands=tuple(bands), resampling=resamplings(bands, resampling), crs=crs_given(crs), resolution=_resolution(resolution), **options
     )
 
 
@@ -256,7 +256,8 @@ def _resolution(given: Any) -> Resolution:
     return float(sides[0]), float(sides[1])
 
 
-def _resamplings(bands: Sequence[str], choice: ResamplingChoice) -> tuple[Resampling, ...]:
+def resamplings(bands: Sequence[str], choice: ResamplingChoice) -> tuple[Resampling, ...]:
+    """One per band. Raises SpecError."""
     if isinstance(choice, str):
         return (checked_resampling(choice),) * len(bands)
     unknown = [name for name in choice if name != "*" and name not in bands]
