@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import cast
 
-from rasterloom.cli.output import Unwritten, answer, complain, error_document, note
+from rasterloom.cli.output import Unwritten, answer, complain, error_document, note, show_anything
 from rasterloom.cli.parser import Command, overview, parse
 from rasterloom.errors import RasterloomError, SpecError, Unavailable
 
@@ -23,6 +23,7 @@ PIPE_CLOSED = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code, see SPEC "Command line"."""
+    show_anything()
     try:
         return _ended(sys.argv[1:] if argv is None else list(argv))
     except (BrokenPipeError, Unwritten) as error:

@@ -7,12 +7,25 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, TextIO
 
 from rasterloom.access.describe import size_text
 from rasterloom.errors import Problem, RasterloomError, SpecError
 
-__all__ = ["Json", "Unwritten", "answer", "complain", "error_document", "note", "pairs", "problem_document", "size_text", "table"]
+__all__ = [
+    "Json",
+    "Unwritten",
+    "answer",
+    "complain",
+    "error_document",
+    "note",
+    "pairs",
+    "problem_document",
+    "show_anything",
+    "size_text",
+    "table",
+]
 
 Json = Mapping[str, Any]
 
@@ -23,13 +36,23 @@ class Unwritten(Exception):
 
 def answer(args: Namespace, document: Json, text: str) -> None:
     """Prints the document under --json, else the text (nothing where it is empty). Raises Unwritten."""
-    whole = json.dumps(document, indent=2, ensure_ascii=False, default=_plain) if args.json else text
+    whole = json.dumps(document, indent=2, ensure_ascii=not _holds_all(sys.stdout), default=_plain) if args.json else text
     if not whole:
         return
     try:
         print(whole, flush=True)
     except OSError as error:
         raise Unwritten from error
+
+
+def _holds_all(stream: TextIO | None) -> bool:
+    return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") in ("utf8", "utf8sig")
+
+
+def show_anything() -> None:
+    """From here on stdout writes what its encoding lacks as `\\xfc`: not every terminal is UTF-8, and a path may be no text at all."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def note(text: str) -> None:

@@ -191,3 +191,12 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == rasterloom.__version__
+
+
+def test_what_a_terminal_cannot_show_is_no_bug(tmp_path: Path) -> None:
+    words = ["list", "--workspace", str(tmp_path / "ünï 日本")]
+    ascii_alone = os.environ | {"PYTHONIOENCODING": "ascii"}
+    plain, document = program(*words, env=ascii_alone), program(*words, "--json", env=ascii_alone)
+    assert (plain.returncode, document.returncode) == (0, 0)
+    assert r"\xfcn\xef \u65e5\u672c" in plain.stdout
+    assert json.loads(document.stdout)["workspace"] == words[2]
