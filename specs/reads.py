@@ -210,6 +210,8 @@ class PointsRead(_Read):
     """`points`."""
     points: Features
     """Points: GeoJSON, or the path or URL of a GeoJSON, GeoParquet or CSV file. Their own columns stay."""
+    resampling: Literal["nearest", "bilinear"] = "nearest"
+    """The value of the pixel around a point, or the interpolation between the four next to it; bands of a mask always take `nearest`."""
     period: Period | None = None
     """One row per point and period of this length, e.g. `P1M`; default: one per point and scene."""
     method: Literal["median", "mean", "min", "max"] = "median"

@@ -17,11 +17,11 @@ from rasterloom.access.pixels.points import Hit, Indices, PointIndex, Sample, Ti
 from rasterloom.access.pixels.vectors import points_of
 from rasterloom.access.reads.features import FILE, check_own, features_unit, loaded, make_features, places_digest, point_index, source_of
 from rasterloom.access.reads.job import Finished, Made, Part, ReadJob, Unit, digest_of, unit_key
-from rasterloom.access.reads.made import bands_of, output_names, outputs_of
+from rasterloom.access.reads.made import bands_of, mask_bands, output_names, outputs_of
 from rasterloom.access.reads.making import Making, failed
 from rasterloom.access.reads.periods import period_of
 from rasterloom.access.reads.plots import time_series
-from rasterloom.access.reads.scenes import planned_scenes, read_bands
+from rasterloom.access.reads.scenes import PlannedScene, planned_scenes, read_bands
 from rasterloom.access.reads.series import GROUP, column_panels, grouped
 from rasterloom.access.values import Failure
 from rasterloom.access.views import any_of, touches
@@ -54,7 +54,9 @@ def plan(job: ReadJob, view: Collection, secrets: Secrets) -> tuple[Unit, ...]:
     rows = near.to_table(["id", "bbox"])
     found = index.in_boxes(rows["bbox"].to_pylist())
     inside = {id_: (box, len(at)) for id_, box, at in zip(*(rows[name].to_pylist() for name in ("id", "bbox")), found, strict=True)}
-    places, asked = places_digest(points), digest_of(read.bands, read.expressions, _masks(read), bands)
+    places, asked = places_digest(points), digest_of(read.bands, read.expressions, _masks(read), bands, *_between(read))
+    scenes = planned_scenes(job, near, bands)
+    _check_classes(job.read, read, scenes)
     return own, *(
         Unit(
             key=unit_key("points", VERSION, scene.digest, places, asked),
@@ -64,7 +66,7 @@ def plan(job: ReadJob, view: Collection, secrets: Secrets) -> tuple[Unit, ...]:
             pixels=inside[scene.id][1] * len(bands) * _TILE,
             held=inside[scene.id][1] * len(bands),
         )
-        for scene in planned_scenes(job, near, bands)
+        for scene in scenes
         if inside[scene.id][1]
     )
 
@@ -107,12 +109,15 @@ def scene_samples(
     making: Making, scene: str, bands: Sequence[str], candidates: Indices, index: PointIndex
 ) -> tuple[dict[str, Sample], tuple[Failure, ...]]:
     """Band -> its values at the candidates that lie in its raster; bands that cannot be read are failures."""
+    read = _read(making.job)
+    masks = mask_bands(read)
     samples: dict[str, Sample] = {}
     failures: list[Failure] = []
     planned: list[tuple[Hit, Sequence[Tile]]] = []
     for band in bands:
         try:
-            hit, tiles = located(making.file(scene, band), candidates, index)
+            resampling = "nearest" if band in masks else read.resampling
+            hit, tiles = located(making.file(scene, band), candidates, index, resampling)
         except RasterloomError as error:
             failures.append(failed(scene, band, error))
             continue
@@ -201,6 +206,20 @@ def _instant(text: str | None) -> datetime | None:
 
 def _masks(read: PointsRead) -> list[object]:
     return [mask.model_dump(mode="json") for mask in read.mask or ()]
+
+
+def _between(read: PointsRead) -> list[str]:
+    """Nothing for the default, so that what was made before there was another is found."""
+    return [] if read.resampling == "nearest" else [read.resampling]
+
+
+def _check_classes(name: str, read: PointsRead, scenes: Sequence[PlannedScene]) -> None:
+    """Raises SpecError where values between classes are asked."""
+    masks = mask_bands(read)
+    mixed = [band for scene in scenes for band, facts in scene.files.items() if facts.is_classes and band not in masks]
+    if mixed and read.resampling != "nearest":
+        message = f"reads.{name}: {mixed[0]} holds classes or bits: {read.resampling} would invent values between them"
+        raise SpecError(message, remedy="write resampling: nearest, or leave the band out")
 
 
 def _read(job: ReadJob) -> PointsRead:

@@ -16,6 +16,7 @@ import pytest
 import rasterio
 import shapely
 
+from rasterloom.access.collection import load
 from rasterloom.access.reads.run import make_units, plan_read
 from rasterloom.errors import SpecError, Unavailable
 from tests.access.imagery import EFFORT, NORTH, WEST, Imagery, run_read
@@ -103,6 +104,32 @@ def test_values_masks_and_expressions_are_those_of_rasterio(imagery: Imagery, tm
     assert (found["plot"].to_numpy() == frame["plot"].iloc[found["point_index"]].to_numpy()).all()
     assert found["datetime"].is_monotonic_increasing
     assert (imagery.output(ran.ref) / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_values_between_pixels_under_a_mask_of_nearest(imagery: Imagery, tmp_path: Path) -> None:
+    """What the method of the collection gives, masked by the pixel around each point."""
+    frame = fields()
+    asked = spec(tmp_path, frame, mask={"band": "SCL", "keep": [2, 3]}, resampling="bilinear")
+    found = geopandas.read_parquet(imagery.output(run_read(imagery.job(asked, name="between")).ref) / "points.parquet")
+    stays = expected(imagery, frame, keep=(2, 3)).set_index(["record_id", "point_index"])["B04"].notna()
+    view = load(imagery.job(asked).collection)
+    by_hand, nearest = (
+        {
+            (row["record_id"], row["point_index"]): row["value"]
+            for row in view.sample_points(frame, ["B04"], resampling=each, effort=EFFORT).to_pylist()
+        }
+        for each in ("bilinear", "nearest")
+    )
+    got = found.set_index(["record_id", "point_index"])["B04"]
+    assert got.notna().sum() > 50
+    for key, value in got.items():
+        assert (by_hand[key] == value) if stays[key] else np.isnan(value)
+    assert sum(nearest[key] != value for key, value in got.items() if stays[key]) > 40
+
+
+def test_values_between_classes_are_refused(imagery: Imagery, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="SCL holds classes or bits: bilinear"):
+        run_read(imagery.job(spec(tmp_path, fields(), resampling="bilinear") | {"bands": ["SCL"]}, name="classes"))
 
 
 def test_duckdb_reads_it(imagery: Imagery, tmp_path: Path) -> None:
