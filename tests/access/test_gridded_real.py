@@ -15,7 +15,7 @@ from rasterio.warp import reproject
 from rasterloom.access.pixels.gridded import on_grid, read_for
 from rasterloom.access.pixels.warp import gdal_crs
 from rasterloom.raster.grid import Grid
-from tests.access.gridfiles import band_files, engine, is_other_jpeg, to_affine
+from tests.access.gridfiles import EXACT_WARP, band_files, engine, is_other_jpeg, to_affine
 
 pytestmark = pytest.mark.shared
 LARGEST = 6_000_000
@@ -71,6 +71,6 @@ def test_nearest_is_gdals_over_real_files(shared: Path, crs: str) -> None:
                 dst_crs=crs, src_nodata=np.nan, dst_nodata=np.nan, resampling=Kernel.nearest, tolerance=0,
             )  # fmt: skip
         same = np.where(pixels.valid, (pixels.data == expected) | np.isnan(pixels.data), np.isnan(expected))
-        assert same.mean() > 0.998, f"{path.name}: {same.mean():.4f}"
+        assert same.mean() > (0.998 if EXACT_WARP else 0.95), f"{path.name}: {same.mean():.4f}"
         compared += 1
     assert compared > 20
