@@ -110,6 +110,10 @@ class _Connection(socketserver.StreamRequestHandler):
         except OSError:
             return
 
+    def finish(self) -> None:
+        with suppress(OSError):  # the client has gone, and left what was to be sent to it
+            super().finish()
+
     def _exchange(self) -> bool:
         line = self.rfile.readline(65536)
         parts = line.decode("latin-1").split()

@@ -58,9 +58,26 @@ class Transfer:
         self._ticket: Ticket | None = None
         self._begun: Answer | Exception | None = None
 
+    def enter(self) -> None:
+        """Wait for the turn of the next request, whoever sends it: `question`, or `range`. Raises `Unavailable`."""
+        if self._ticket is None:
+            self._ticket = self._entered()
+
+    def enter_now(self) -> bool:
+        """The same where nothing has to be waited for; else False."""
+        if self._ticket is None and not self.gate.closed:
+            self._ticket = self.gate.turns.enter_now()
+        return self._ticket is not None
+
+    def give_up(self) -> None:
+        """Nobody asks any more: the turn is for others."""
+        if self._ticket is not None:
+            self.gate.leave(self._ticket)
+            self._ticket = None
+
     def question(self, start: int, end: int) -> Question | None:
         """The first request of `range`, where it may be sent now: `take` its outcome. None: let `range` send it."""
-        self._ticket = None if self.gate.closed else self.gate.turns.free
+        self._ticket = self._ticket or (None if self.gate.closed else self.gate.turns.free)
         wire = self.located.store
         return wire.question(self.located.href, start, end, self.located.headers) if isinstance(wire, Wire) and self._ticket else None
 
@@ -69,6 +86,7 @@ class Transfer:
         if not isinstance(outcome, Part):
             self._begun = outcome
             return None
+        self.give_up()
         self.requests += 1
         self.gate.answered()
         self.bytes += len(outcome.data)
@@ -111,7 +129,7 @@ class Transfer:
         tries = 0
         while True:
             begun, self._begun = self._begun, None
-            ticket = self._ticket if begun is not None and self._ticket else self._entered()
+            ticket = self._turn(begun)
             self.requests += 1
             try:
                 part = ranged(self.located, start, end, begun)
@@ -132,6 +150,11 @@ class Transfer:
             finally:
                 self.gate.leave(ticket)
             self._sleep(backoff_seconds(max(1, tries)))
+
+    def _turn(self, begun: Answer | Exception | None) -> Ticket:
+        """The turn that was taken before, if it counts or its request was sent."""
+        ticket, self._ticket = self._ticket, None
+        return ticket if ticket is not None and (ticket.counted or begun is not None) else self._entered()
 
     def _entered(self) -> Ticket:
         """The turn to ask; the time until then is not the object's."""

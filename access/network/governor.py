@@ -51,6 +51,8 @@ class Turns:
         self._starting = True
         self._limit: int | None = None
         self._under_way = 0
+        self._waiting = 0
+        """Threads in `enter`."""
         self._epoch = 0
         self._free = Ticket(0, counted=False)
         self._not_before = 0.0
@@ -82,12 +84,32 @@ class Turns:
         """Wait for the turn. Raises `Unavailable` while the host is down, and what `sleep(0)` raises where the work was called off."""
         if not self.strained:
             return self._free
+        with self._turn:
+            self._waiting += 1
+        try:
+            return self._waited(sleep)
+        finally:
+            with self._turn:
+                self._waiting -= 1
+
+    def _waited(self, sleep: Callable[[float], object]) -> Ticket:
         while True:
             with self._turn:
                 ticket = self._ticket(time.monotonic())
                 if ticket is not None:
                     return ticket
             sleep(0.0)
+
+    def enter_now(self) -> Ticket | None:
+        """The turn, where there is one and nobody waits for it."""
+        if not self.strained:
+            return self._free
+        with self._turn:
+            crowded = self._waiting or self._under_way + 1 > max(1.0, self.window)
+            if crowded or self.window < 1 or self._broken is not None:
+                return None
+            self._under_way += 1
+            return Ticket(self._epoch, counted=True)
 
     def leave(self, ticket: Ticket) -> None:
         if not ticket.counted:

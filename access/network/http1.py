@@ -57,7 +57,11 @@ class Connection:
 
     def arrived(self, reply: Reply | None) -> Reply:
         """What is there of the answer, after the `reply` to date, without waiting. Raises BlockingIOError or SSLWantReadError: nothing."""
-        return self._fed(self.socket.recv(_PIECE), reply)
+        if reply is None or reply.rest is None:
+            return self._fed(self.socket.recv(_PIECE), reply)
+        if not reply.filled(self.socket.recv_into(reply.rest)):
+            raise reply.broken_off()
+        return reply
 
     def _fed(self, data: bytes, reply: Reply | None) -> Reply:
         """Raises as `ask`."""
@@ -87,12 +91,14 @@ class Reply:
         "_held",
         "_keeps",
         "_parser",
+        "_place",
         "_seen",
         "_silent",
         "_until_close",
         "begun",
         "done",
         "length",
+        "rest",
         "status",
     )
 
@@ -109,6 +115,9 @@ class Reply:
         self.done = False
         """All of the body came."""
         self._keeps = self._until_close = False
+        self._place = memoryview(b"")
+        self.rest: memoryview | None = None
+        """Where the next bytes of the body go, after `make_room`."""
         self._seen = 0
         self._silent = True
         self._parser: HttpResponseParser | None = _parser_of(self)
@@ -205,6 +214,8 @@ class Reply:
 
     def broken_off(self) -> IncompleteRead:
         """The connection has ended before the answer."""
+        if self.rest is not None:
+            return IncompleteRead(b"", len(self.rest))
         return IncompleteRead(b"", self.length - sum(map(len, self._held)) if self.begun and self.length else None)
 
     @property
@@ -217,20 +228,31 @@ class Reply:
         """Whether the body comes as it is, and as long as the head says: then nothing of it needs a parser."""
         return self.length is not None and b"transfer-encoding" not in self._fields
 
-    def read_large(self, memory: Recycled) -> memoryview:
-        """All of a `plain` body, of which nothing was read; fewer bytes than its length where the connection ends.
+    def make_room(self, memory: Recycled) -> None:
+        """All of a `plain` body, of which nothing was read, is to come into `memory`, where it stays.
 
-        Received where they stay, in `memory`: in pieces they would be copied twice, with the interpreter's lock held.
+        In pieces it would be copied twice, with the interpreter's lock held.
         """
-        count, have = self.length or 0, 0
-        place = memory.empty(count).data
-        for piece in self._held:
-            place[have : have + len(piece)] = piece
-            have += len(piece)
-        while have < count and (got := self._connection.received_into(place[have:])):
-            have += got
-        self._held, self._parser, self.done = [], None, have == count
-        return place[:have].toreadonly()
+        self._place = self.rest = memory.empty(self.length or 0).data
+        held, self._held, self._parser = self._held, [], None
+        for piece in held:
+            self.rest[: len(piece)] = piece
+            self.filled(len(piece))
+
+    def filled(self, count: int) -> int:
+        """So many bytes were put into `rest`."""
+        assert self.rest is not None
+        self.rest = self.rest[count:]
+        self.done = not self.rest
+        return count
+
+    def read_large(self, memory: Recycled) -> memoryview:
+        """The body that `make_room` makes room for; fewer bytes than its length where the connection ends."""
+        if self.rest is None:
+            self.make_room(memory)
+        while self.rest and self.filled(self._connection.received_into(self.rest)):
+            pass
+        return self._place[: len(self._place) - len(self.rest or b"")].toreadonly()
 
 
 def _parser_of(reply: Reply) -> HttpResponseParser:

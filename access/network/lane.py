@@ -11,17 +11,20 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from rasterloom.access.network.dial import CONNECT_TIMEOUT, Opening
 from rasterloom.access.network.http1 import Connection, Reply
-from rasterloom.access.network.wire import STALE, Answer, Origin, Outcome, Question
+from rasterloom.access.network.wire import LARGE, STALE, Answer, Origin, Outcome, Question
 
 Who = TypeVar("Who")
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError)
+_PIECES = 64
+"""Of one answer that are received before others have their turn; over TLS a piece is 16 KiB."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,8 @@ class Lane(Generic[Who]):
         self._selector = selectors.DefaultSelector()
         self._asked: dict[Connection, _Asked[Who]] = {}
         """In the order of their deadlines."""
+        self._opening: dict[Opening, _Asked[Who]] = {}
+        """What is asked over each when it is open; in the order of their deadlines."""
         self._idle: dict[Origin, list[Connection]] = {}
         self._origins: dict[Connection, Origin] = {}
         self._bell, self._rope = socket.socketpair()
@@ -52,15 +57,15 @@ class Lane(Generic[Who]):
     @property
     def busy(self) -> int:
         """Requests under way."""
-        return len(self._asked)
+        return len(self._asked) + len(self._opening)
 
     def close(self) -> None:
         """Leave the connections to others that wait for a request, and close the rest."""
         self._selector.close()
         self._bell.close()
         self._rope.close()
-        for connection in self._asked:
-            connection.close()
+        for unfinished in (*self._asked, *self._opening):
+            unfinished.close()
         for origin, idle in self._idle.items():
             for connection in idle:
                 origin.keep(connection)
@@ -69,6 +74,15 @@ class Lane(Generic[Who]):
         """Let `wait` come back."""
         with suppress(OSError):  # it has not heard the last hundred, or is closed
             self._rope.send(b"!")
+
+    def has(self, origin: Origin) -> bool:
+        """Whether a connection waits there, as far as any thread can say."""
+        return bool(self._idle.get(origin) or origin.idle)
+
+    def take(self, connection: Connection, origin: Origin) -> None:
+        """A connection that was opened for the lane."""
+        self._register(connection, origin)
+        self._idle.setdefault(origin, []).append(connection)
 
     def ask(self, question: Question, who: Who) -> bool:
         """False where no open connection takes it."""
@@ -83,15 +97,38 @@ class Lane(Generic[Who]):
             return True
         return False
 
+    def ask_over(self, opening: Opening, question: Question, who: Who) -> None:
+        """As `ask`, over a connection that opens meanwhile; where it does not, nothing was asked, and the outcome is None."""
+        self._opening[opening] = _Asked(who, question, time.monotonic() + min(self._timeout, CONNECT_TIMEOUT))
+        self._selector.register(opening.socket, selectors.EVENT_WRITE, opening)
+
+    def _opened(self, opening: Opening) -> tuple[Who, Outcome] | None:
+        """It went on. None: nothing came of it yet."""
+        self._selector.unregister(opening.socket)
+        try:
+            waits = opening.proceed()
+        except OSError:
+            return self._opening.pop(opening).who, None
+        if waits:
+            self._selector.register(opening.socket, waits, opening)
+            return None
+        asked = self._opening.pop(opening)
+        self.take(Connection(opening.socket), asked.question.origin)
+        return None if self.ask(asked.question, asked.who) else (asked.who, None)
+
     def _connection(self, origin: Origin) -> Connection | None:
         idle = self._idle.setdefault(origin, [])
         if idle:
             return idle.pop()
         connection = origin.taken()
         if connection is not None:
-            self._origins[connection] = origin
-            self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+            self._register(connection, origin)
         return connection
+
+    def _register(self, connection: Connection, origin: Origin) -> None:
+        self._origins[connection] = origin
+        connection.socket.setblocking(False)
+        self._selector.register(connection.socket, selectors.EVENT_READ, connection)
 
     def _release(self, connection: Connection) -> Connection:
         del self._origins[connection]
@@ -101,38 +138,63 @@ class Lane(Generic[Who]):
     def wait(self) -> Iterator[tuple[Who, Outcome]]:
         """What comes of requests: waits for an answer, the bell or a deadline."""
         for key, _ in self._selector.select(self._left()):
-            connection: Connection | None = key.data
-            if connection is None:
+            data: Connection | Opening | None = key.data
+            if data is None:
                 self._bell.recv(1 << 16)
-            elif (asked := self._asked.get(connection)) is None:
-                self._disturbed(connection)
-            elif (done := self._read(connection, asked)) is not None:
+                continue
+            if isinstance(data, Opening):
+                done = self._opened(data)
+            elif (asked := self._asked.get(data)) is not None:
+                done = self._read(data, asked)
+            else:
+                done = self._disturbed(data)
+            if done is not None:
                 yield done
-        while self._left() == 0:
-            late = next(iter(self._asked))
-            yield self._ended(late, TimeoutError("the answer timed out"))
+        yield from self._late()
+
+    def _late(self) -> Iterator[tuple[Who, Outcome]]:
+        while (left := _seconds_to(self._asked)) is not None and not left:
+            yield self._ended(next(iter(self._asked)), TimeoutError("the answer timed out"))
+        while (left := _seconds_to(self._opening)) is not None and not left:
+            late = next(iter(self._opening))
+            self._selector.unregister(late.socket)
+            late.close()
+            yield self._opening.pop(late).who, None
 
     def _left(self) -> float | None:
         """Seconds to the first deadline."""
-        for asked in self._asked.values():
-            return max(0.0, asked.deadline - time.monotonic())
-        return None
+        return min((left for left in (_seconds_to(self._asked), _seconds_to(self._opening)) if left is not None), default=None)
 
     def _read(self, connection: Connection, asked: _Asked[Who]) -> tuple[Who, Outcome] | None:
         """None: there is more to come."""
         try:
-            asked.reply = reply = connection.arrived(asked.reply)
-        except _NOT_YET:
-            return None
+            reply = self._received(connection, asked)
         except (OSError, HTTPException) as error:
             return self._ended(connection, None if asked.reply is None and isinstance(error, STALE) else error)
-        if not reply.begun:
+        if reply is None or not reply.begun:
             return None
         question = asked.question
         if not reply.brings(question.end - question.start):
             self._release(connection)
             return self._asked.pop(connection).who, Answer(connection, reply, question.origin)
         return self._part(connection, asked, reply) if reply.done else None
+
+    @staticmethod
+    def _received(connection: Connection, asked: _Asked[Who]) -> Reply | None:
+        """The answer as far as it is here; a large range is received where it stays. None: nothing was here."""
+        question = asked.question
+        for _ in range(_PIECES):
+            try:
+                asked.reply = reply = connection.arrived(asked.reply)
+            except _NOT_YET:
+                break
+            if reply.rest is None and reply.begun and not reply.done and reply.brings(question.end - question.start):
+                if (reply.length or 0) <= LARGE:
+                    break
+                reply.make_room(question.origin.bodies)
+            if reply.rest is None or reply.done:
+                break
+        return asked.reply
 
     def _part(self, connection: Connection, asked: _Asked[Who], reply: Reply) -> tuple[Who, Outcome]:
         """All of it is here: nothing waits."""
@@ -163,3 +225,10 @@ class Lane(Generic[Who]):
             pass
         self._idle[self._origins[connection]].remove(connection)
         self._release(connection).close()
+
+
+def _seconds_to(asked: Mapping[Any, _Asked[Any]]) -> float | None:
+    """The first of their deadlines."""
+    for first in asked.values():
+        return max(0.0, first.deadline - time.monotonic())
+    return None

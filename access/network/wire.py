@@ -7,24 +7,20 @@ whole answer, and never more bytes than were asked for.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, requote_uri
+from requests.utils import requote_uri
 
-from rasterloom.access.network.dial import connected, through
+from rasterloom.access.network.dial import Opening
 from rasterloom.access.network.hosts import Policy, retry_after_seconds
 from rasterloom.access.network.http1 import Connection, Reply
+from rasterloom.access.network.ways import Dial, Ways
 from rasterloom.errors import Unreadable
 from rasterloom.raster.recycled import Recycled
 
@@ -32,7 +28,7 @@ MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DRAINED = 1 << 16
 """Bytes of an answer that nobody wants, read to keep its connection."""
-_LARGE = 1 << 16
+LARGE = 1 << 16
 """Bytes of a body that are worth a place of their own."""
 _IDLE = 512
 """Connections that wait for the next request, per origin."""
@@ -43,8 +39,6 @@ _PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::\d+)?(?=/(?:\w[\w.+=,-]*/)*\w[\w.+
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 Headers = tuple[tuple[str, str], ...]
-Dial = Callable[[SplitResult], socket.socket]
-"""Opens a connection to the host of a URL, or to the proxy in front of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +117,7 @@ class Wire:
     def __init__(self, policy: Policy, *, timeout: float, dial: Dial | None = None) -> None:
         self._policy = policy
         self._timeout = timeout
-        self._proxies = getproxies() if dial is None else {}
-        self._dial = dial or self._dialled
-        self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
+        self._ways = Ways(policy, dial)
         self._origins: dict[str, Origin] = {}
         self._bodies = Recycled()
 
@@ -139,6 +130,26 @@ class Wire:
         lines = "".join([_line(name, value) for name, value in headers])
         request = f"GET {href[plain.end() :]}{origin.lines}Range: bytes={start}-{end - 1}\r\n{lines}\r\n"
         return Question(origin, request.encode("latin-1"), start, end)
+
+    def takes(self, href: str) -> bool:
+        """Whether there is a `question` for it, once its origin was asked."""
+        return _PLAIN.match(href) is not None
+
+    def find(self, href: str) -> None:
+        """Learn the way to the host of `href`, for `opening`. May wait; raises as `range`."""
+        self._ways.find(self._place(href).origin.parts)
+
+    def finds(self, origin: Origin) -> bool:
+        """Whether there is an `opening` there."""
+        return self._ways.finds(origin.parts)
+
+    def opening(self, origin: Origin) -> Opening | None:
+        """A new connection that nobody waits for; None where the way is not known. Raises OSError."""
+        return self._ways.opening(origin.parts)
+
+    def open(self, href: str) -> Connection:
+        """A connection for the `question` of `href`, whose origin is known from now on. Raises as `range`."""
+        return Connection(self._ways.connected(self._place(href).origin.parts))
 
     def range(self, href: str, start: int, end: int, *, headers: Headers = (), begun: Answer | Exception | None = None) -> Part:
         """Bytes `start <= byte < min(end, size)`. `begun`: what came of its `question`, where that was asked already.
@@ -190,7 +201,7 @@ class Wire:
             return self._sent(origin.idle.pop(), origin, request, deadline)
         except (IndexError, *STALE):
             # none was there, or the server had closed it: a new one tells the truth
-            return self._sent(Connection(self._connected(origin.parts)), origin, request, deadline)
+            return self._sent(Connection(self._ways.connected(origin.parts)), origin, request, deadline)
 
     @staticmethod
     def _sent(connection: Connection, origin: Origin, request: bytes, deadline: float) -> Answer:
@@ -199,33 +210,6 @@ class Wire:
         except (OSError, HTTPException):
             connection.close()
             raise
-
-    def _connected(self, parts: SplitResult) -> socket.socket:
-        """A new connection, encrypted where the URL says so."""
-        plain = self._dial(parts)
-        if parts.scheme != "https":
-            return plain
-        try:
-            return self._tls().wrap_socket(plain, server_hostname=parts.hostname)
-        except BaseException:
-            plain.close()
-            raise
-
-    def _tls(self) -> ssl.SSLContext:
-        """Made once: reading the certificates takes milliseconds."""
-        with self._lock:
-            if self._context is None:
-                context = ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
-                context.load_default_certs()
-                self._context = context
-            return self._context
-
-    def _dialled(self, parts: SplitResult) -> socket.socket:
-        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        if proxy and not proxy_bypass(host):
-            return through(urlsplit(proxy if "://" in proxy else f"http://{proxy}"), host, port)
-        return connected(self._policy.addresses(host, port))
 
 
 class Answer:
@@ -293,7 +277,7 @@ class Answer:
 
     def _read(self, expected: int) -> bytes | memoryview:
         """The body, which is to have this length, and not a byte more. Raises `IncompleteRead` where the connection breaks off."""
-        large = expected > _LARGE and self._reply.plain and self._reply.length == expected
+        large = expected > LARGE and self._reply.plain and self._reply.length == expected
         data = self._reply.read_large(self._origin.bodies) if large else self._reply.read(expected + 1)
         if len(data) > expected:
             raise RangesIgnored(f"the server sends more than the {expected} bytes that were asked for")

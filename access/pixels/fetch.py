@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from rasterloom.access.archive.stores import Stores
+from rasterloom.access.archive.stores import Located, Stores
 from rasterloom.access.archive.transfer import Part, Transfer
 from rasterloom.access.network.translate import FOREIGN, error_of
 from rasterloom.access.pixels.meter import Meter
@@ -39,20 +39,37 @@ class Files:
         self._meter = meter
         self._sleep = sleep
 
-    def range(self, file: BandFile, start: int, end: int) -> memoryview:
-        """Bytes `start <= byte < end`, with the retries of the spec.
+    def range(self, file: BandFile, start: int, end: int, transfer: Transfer | None = None) -> memoryview:
+        """Bytes `start <= byte < end`, with the retries of the spec. `transfer`: what was begun of it.
 
         Raises `Unreadable` (`changed` where the file is not the one that was indexed), `Unavailable`, `AccessDenied`.
         """
-        return memoryview(self._part(self._transfer(file), file, start, end).data)
+        return memoryview(self._part(transfer or self.transfer(file), file, start, end).data)
+
+    def taken(self, file: BandFile, start: int, end: int, part: Part) -> memoryview:
+        """The bytes of one answer that somebody else received. Raises as `range`."""
+        self._meter.add(Traffic(requests=1, bytes=len(part.data)))
+        return memoryview(_checked(file, start, end, part).data)
+
+    def broken_off(self, requests: int) -> None:
+        """So many were sent, and their answers are not waited for."""
+        self._meter.add(Traffic(requests=requests))
 
     def header(self, file: BandFile) -> Header:
         """The whole header, for what the row of `file` does not hold of it. Remembered for files that were read last."""
         known = self._headers.get(identity_of(file))
         return known or self._headers.put(identity_of(file), self._read_header(file))
 
-    def _transfer(self, file: BandFile) -> Transfer:
-        located = self._stores.locate(file.href)
+    def transfer(self, file: BandFile) -> Transfer:
+        """For one range. May wait for a name or a token; raises as `range`."""
+        return self._to(self._stores.locate(file.href))
+
+    def known_transfer(self, file: BandFile) -> Transfer | None:
+        """The same, where nothing has to be waited for."""
+        located = self._stores.known(file.href)
+        return None if located is None else self._to(located)
+
+    def _to(self, located: Located) -> Transfer:
         return Transfer(located, self._stores.gate(located.host), effort=self._effort, sleep=self._sleep)
 
     def _part(self, transfer: Transfer, file: BandFile, start: int, end: int) -> Part:
@@ -64,13 +81,10 @@ class Files:
         finally:
             self._meter.add(Traffic(requests=transfer.requests - asked))
         self._meter.add(Traffic(bytes=len(part.data)))
-        _check_same(file, part)
-        if len(part.data) != min(end, part.size) - start:
-            raise Unreadable(f"{file.href} gave {len(part.data)} bytes of {end - start}", reason="truncated", remedy="fetch the file again")
-        return part
+        return _checked(file, start, end, part)
 
     def _read_header(self, file: BandFile) -> Header:
-        transfer = self._transfer(file)
+        transfer = self.transfer(file)
         part = self._part(transfer, file, 0, _FIRST + _table_bytes(file.header))
         buffer = Buffer(bytes(part.data), part.size)
         for _ in range(_MOST_PARTS):
@@ -105,6 +119,13 @@ def _table_bytes(header: Header) -> int:
     """Of offsets and byte counts of all levels."""
     tiles = sum(level.tiles_across * level.tiles_down for level in (header.full, *header.overviews))
     return 16 * tiles * (header.samples_per_pixel if header.planar_configuration == 2 else 1)
+
+
+def _checked(file: BandFile, start: int, end: int, part: Part) -> Part:
+    _check_same(file, part)
+    if len(part.data) != min(end, part.size) - start:
+        raise Unreadable(f"{file.href} gave {len(part.data)} bytes of {end - start}", reason="truncated", remedy="fetch the file again")
+    return part
 
 
 def _check_same(file: BandFile, part: Part) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rasterloom.access.pixels.fetch import Files
 from rasterloom.access.pixels.meter import Meter
 from rasterloom.access.pixels.plan import Block, Slot, portions
+from rasterloom.access.pixels.ranges import Fetch, Ranges
 from rasterloom.access.pixels.tilecache import TileCache
 from rasterloom.access.pixels.values import Answer
 from rasterloom.errors import RasterloomError
@@ -90,26 +92,29 @@ class _Range:
 class Pools:
     """What threads do for one call."""
 
-    def __init__(self, files: Files, tiles: TileCache, meter: Meter, *, width: int) -> None:
+    def __init__(self, files: Files, tiles: TileCache, meter: Meter, *, width: int, timeout: float) -> None:
         self.events: SimpleQueue[Event] = SimpleQueue()
         self._files = files
         self._tiles = tiles
         self._meter = meter
-        self._io = ThreadPoolExecutor(width, thread_name_prefix="pixels-io")
+        self._ranges = Ranges(files, width=width, timeout=timeout, crashed=self._crashed)
         self._cores = ThreadPoolExecutor(_cores(), thread_name_prefix="pixels-decode")
 
     def close(self) -> None:
         """Comes back when no thread is left."""
-        for pool in (self._io, self._cores):  # in this order: what was fetched goes from one to the other
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._ranges.close()  # in this order: what was fetched goes from one to the other
+        self._cores.shutdown(wait=True, cancel_futures=True)
 
     def complete(self, group: Group) -> None:
         """Read the whole header of the file, for slots whose row lacks something; then `Ready`."""
-        self._io.submit(self._guarded, self._complete, group)
+        self._ranges.submit(partial(self._complete, group))
 
     def fetch(self, group: Group, span: Span[Block]) -> None:
         """Fetch a range and decode its tiles; then `Freed`, and `Done` for slots that have all their tiles."""
-        self._io.submit(self._guarded, self._fetch, group, span)
+        if any(block.wanted for block in span.tiles):
+            self._ranges.ask(Fetch(group.slots[0].read.file, span.start, span.end, partial(self._came, group, span)))
+        else:
+            self._failed(group, span, group.slots[0].error)
 
     def place(self, group: Group, blocks: Sequence[Block]) -> None:
         """Tiles that need no bytes: sparse ones, and those that were decoded before."""
@@ -120,7 +125,10 @@ class Pools:
         try:
             work(*arguments)
         except BaseException as error:  # noqa: BLE001 - nobody looks at these futures: the thread that waits for events raises it
-            self.events.put(Crash(error))
+            self._crashed(error)
+
+    def _crashed(self, error: BaseException) -> None:
+        self.events.put(Crash(error))
 
     def _complete(self, group: Group) -> None:
         try:
@@ -132,16 +140,14 @@ class Pools:
                 slot.error = error
         self.events.put(Ready(group))
 
-    def _fetch(self, group: Group, span: Span[Block]) -> None:
-        size = span.end - span.start
-        try:
-            if not any(block.wanted for block in span.tiles):
-                raise group.slots[0].error or RuntimeError("a range that nobody wants")
-            data = self._files.range(group.slots[0].read.file, span.start, span.end)
-        except RasterloomError as error:
-            for block in span.tiles:
-                self._fail(group, block, error)
-            self.events.put(Freed(size))
+    def _failed(self, group: Group, span: Span[Block], error: RasterloomError | None) -> None:
+        for block in span.tiles:
+            self._fail(group, block, error)
+        self.events.put(Freed(span.end - span.start))
+
+    def _came(self, group: Group, span: Span[Block], data: memoryview | RasterloomError) -> None:
+        if isinstance(data, RasterloomError):
+            self._failed(group, span, data)
             return
         work = list(portions(span.tiles, _PORTION))
         fetched = _Range(span, data, len(work))
@@ -174,7 +180,7 @@ class Pools:
             use.slot.take(block.tile, pixels[..., use.sample], use.into)
         self._count(group, block)
 
-    def _fail(self, group: Group, block: Block, error: RasterloomError) -> None:
+    def _fail(self, group: Group, block: Block, error: RasterloomError | None) -> None:
         for use in block.uses:
             use.slot.error = use.slot.error or error
         self._count(group, block)

@@ -61,7 +61,7 @@ class Reading:
         self._tiles, self._memory = kept.tiles, kept.memory
         self._stop = threading.Event()
         files = Files(stores, effort, kept.headers, meter, self._sleep)
-        self._pools = Pools(files, kept.tiles, meter, width=max(1, min(effort.max_concurrent, WIDEST)))
+        self._pools = Pools(files, kept.tiles, meter, width=max(1, min(effort.max_concurrent, WIDEST)), timeout=effort.timeout)
         self._waiting: OrderedDict[Hashable, deque[tuple[int, WindowRead]]] = OrderedDict()
         self._looked_at = 0
         self._exhausted = False
