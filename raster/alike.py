@@ -7,6 +7,7 @@ Whatever is not exactly so is read in full.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
@@ -58,8 +59,23 @@ class _Places:
 
     def read(self, data: bytes) -> NDArray[np.int64]:
         """As `sound` takes them. Bytes are joined before they are numbers: each of ten arrays would cost as much as ten slices."""
-        found = [np.frombuffer(b"".join([data[part] for part in parts]), kind) for parts, kind in self.runs]
-        return np.concatenate(found, dtype=INT64, casting="unsafe")
+        found = [np.frombuffer(b"".join([data[part] for part in parts]), kind).astype(INT64) for parts, kind in self.runs]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubles:
+    """The numbers of pixel scale or tiepoint, which are few: an array of them costs four times as much."""
+
+    form: struct.Struct
+    start: int
+
+    @classmethod
+    def of(cls, value: Value, byte_order: str) -> _Doubles:
+        return cls(struct.Struct(f"{byte_order}{value.count}d"), value.start)
+
+    def read(self, data: bytes) -> tuple[float, ...]:
+        return self.form.unpack_from(data, self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +90,8 @@ class _Layout:
     tables: _Places
     limit: int
     """Bytes that a tile may have."""
-    placed: tuple[Value, Value] | None
-    """Where pixel scale and tiepoint are, where the file has both."""
+    placed: tuple[_Doubles, _Doubles] | None
+    """Pixel scale and tiepoint, where the file has both."""
     pixel_is_point: bool
     levels: tuple[dict[str, Any], ...]
     overviews: tuple[int, ...]
@@ -96,7 +112,7 @@ class _Layout:
             return None
         transform, scale, tiepoint = None, None, None
         if self.placed is not None:
-            scale, tiepoint = (tuple(_array(data, value).tolist()) for value in self.placed)
+            scale, tiepoint = [doubles.read(data) for doubles in self.placed]
             transform = affine_of(scale, tiepoint, None, pixel_is_point=self.pixel_is_point)
             if transform is None:
                 return None
@@ -153,8 +169,8 @@ def _layout(data: bytes, found: Directories, pyramid: Pyramid, header: Header) -
         return None
     if (header.transform is None) != (not said):
         return None
-    tags = found.ifds[0]
-    place = georeference(header.byte_order, tags.get(fields.GEO_KEYS), tags.get(fields.GEO_DOUBLES), tags.get(fields.GEO_ASCII))
+    tags, order = found.ifds[0], header.byte_order
+    place = georeference(order, tags.get(fields.GEO_KEYS), tags.get(fields.GEO_DOUBLES), tags.get(fields.GEO_ASCII))
     same = tuple(slice(start, stop) for start, stop in _same(found))
     return _Layout(
         same=same,
@@ -162,7 +178,7 @@ def _layout(data: bytes, found: Directories, pyramid: Pyramid, header: Header) -
         end=found.end,
         tables=_Places.of([table for table in tables if table is not None]),
         limit=min(grid_of(found.ifds[number], samples_of(found.ifds[number])).limit for number in pyramid.kept),
-        placed=(first[fields.PIXEL_SCALE], first[fields.TIEPOINT]) if said else None,
+        placed=(_Doubles.of(first[fields.PIXEL_SCALE], order), _Doubles.of(first[fields.TIEPOINT], order)) if said else None,
         pixel_is_point=place.pixel_is_point,
         levels=tuple(_without(level, _OWN_TABLES) for level in pyramid.levels),
         overviews=_numbers(pyramid.levels, pyramid.overviews),
@@ -179,10 +195,6 @@ def _numbers(levels: Sequence[Level], some: Sequence[Level]) -> tuple[int, ...]:
 
 def _without(record: Header | Level, names: frozenset[str]) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in fields_of(record) if field.name not in names}
-
-
-def _array(data: bytes, value: Value) -> NDArray[Any]:
-    return np.frombuffer(data, value.dtype, value.count, value.start)
 
 
 def _tables(found: Directories, number: int) -> tuple[Value, Value] | None:

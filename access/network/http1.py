@@ -51,7 +51,8 @@ class Connection:
     def send(self, request: bytes, deadline: float) -> None:
         """As `ask`, without waiting for anything: `arrived` takes in the answer. Raises OSError."""
         self._deadline = deadline
-        self.socket.setblocking(False)
+        if self.socket.gettimeout() != 0:
+            self.socket.setblocking(False)
         if self.socket.send(request) < len(request):
             raise BlockingIOError("the connection takes no whole request")
 
@@ -177,8 +178,12 @@ class Reply:
         else:  # an interim answer
             self._fields.clear()
 
+    def field(self, name: bytes) -> bytes | None:
+        """The value of a field as it came; the last one where it stands more than once. `name`: in small letters."""
+        return self._fields.get(name)
+
     def header(self, name: str) -> str | None:
-        """The value of a field; the last one where it stands more than once."""
+        """The same as a text, whatever the letters of its name."""
         value = self._fields.get(name.lower().encode())
         return None if value is None else value.decode("latin-1").rstrip()
 
@@ -194,6 +199,8 @@ class Reply:
 
     def read(self, most: int) -> bytes:
         """The next `most` bytes of the body, or all that are left: `complete` says so. Fewer where the connection ends before."""
+        if self.done and len(self._held) == 1 and len(self._held[0]) <= most:
+            return self._held.pop()
         have = sum(map(len, self._held))
         while have < most and not self.done:
             piece = self._connection.received(min(max(most - have, _PIECE), _LARGE_PIECE))

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from rasterloom.access.network.dial import CONNECT_TIMEOUT, Opening
 from rasterloom.access.network.http1 import Connection, Reply
-from rasterloom.access.network.wire import LARGE, STALE, Answer, Origin, Outcome, Question
+from rasterloom.access.network.wire import LARGE, STALE, Answer, Origin, Outcome, Part, Question
 
 Who = TypeVar("Who")
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError)
@@ -200,15 +200,15 @@ class Lane(Generic[Who]):
         """All of it is here: nothing waits."""
         del self._asked[connection]
         question = asked.question
-        idle = self._idle[question.origin]
         outcome: Outcome
         try:
-            with Answer(connection, reply, question.origin, idle) as answer:
-                outcome = answer.part(question.start, question.end)
+            outcome = Answer(connection, reply, question.origin).part(question.start, question.end)
         except HTTPException as error:
             outcome = error
-        if not idle or idle[-1] is not connection:
-            self._release(connection)
+        if reply.reusable and isinstance(outcome, Part):
+            self._idle[question.origin].append(connection)
+        else:
+            self._release(connection).close()
         return asked.who, outcome
 
     def _ended(self, connection: Connection, outcome: Outcome) -> tuple[Who, Outcome]:

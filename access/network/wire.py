@@ -36,7 +36,7 @@ STALE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAb
 """What the end of a connection looks like that the server closed while it waited."""
 _PLAIN = re.compile(r"https?://[a-z0-9.-]+(?::\d+)?(?=/(?:\w[\w.+=,-]*/)*\w[\w.+=,-]*\Z)", re.ASCII)
 """Origin of a URL in which nothing needs quoting."""
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(rb"bytes (\d+)-(\d+)/(\d+)\s*")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -127,7 +127,7 @@ class Wire:
         origin = self._origins.get(plain[0]) if plain else None
         if plain is None or origin is None:
             return None
-        lines = "".join([_line(name, value) for name, value in headers])
+        lines = "".join([_line(name, value) for name, value in headers]) if headers else ""
         request = f"GET {href[plain.end() :]}{origin.lines}Range: bytes={start}-{end - 1}\r\n{lines}\r\n"
         return Question(origin, request.encode("latin-1"), start, end)
 
@@ -215,12 +215,10 @@ class Wire:
 class Answer:
     """An answer whose connection goes back to the others when its body was read to the end, and is closed otherwise."""
 
-    __slots__ = ("_connection", "_idle", "_origin", "_reply", "status")
+    __slots__ = ("_connection", "_origin", "_reply", "status")
 
-    def __init__(self, connection: Connection, reply: Reply, origin: Origin, idle: list[Connection] | None = None) -> None:
-        """`idle`: where the connection waits afterwards, if not with the others of its origin."""
+    def __init__(self, connection: Connection, reply: Reply, origin: Origin) -> None:
         self._connection, self._reply, self._origin = connection, reply, origin
-        self._idle = origin.idle if idle is None else idle
         self.status = reply.status
 
     def __enter__(self) -> Answer:
@@ -242,14 +240,14 @@ class Answer:
         except (OSError, HTTPException):
             self._connection.close()
             return
-        if self._reply.reusable and len(self._idle) < _IDLE:
-            self._idle.append(self._connection)
+        if self._reply.reusable:
+            self._origin.keep(self._connection)
         else:
             self._connection.close()
 
     def part(self, start: int, end: int) -> Part:
         self._refuse_failure()
-        told = _CONTENT_RANGE.fullmatch((self.header("Content-Range") or "").strip())
+        told = _CONTENT_RANGE.fullmatch(self._reply.field(b"content-range") or b"")
         if self.status != 206 or told is None or self._encoded:
             raise RangesIgnored(f"asked for bytes {start}..{end}, the server answered with status {self.status} and no such range")
         first, last, size = map(int, told.groups())
@@ -269,7 +267,8 @@ class Answer:
 
     @property
     def _encoded(self) -> bool:
-        return (self.header("Content-Encoding") or "identity").lower() != "identity"
+        encoding = self._reply.field(b"content-encoding")
+        return encoding is not None and encoding.strip().lower() not in (b"", b"identity")
 
     def _refuse_failure(self) -> None:
         if self.status not in (200, 206):
