@@ -11,7 +11,7 @@ from rasterloom.access.archive.stores import Located, Stores
 from rasterloom.access.archive.transfer import Part, Transfer
 from rasterloom.access.network.lane import Lane
 from rasterloom.access.network.translate import FOREIGN
-from rasterloom.access.network.wire import Outcome
+from rasterloom.access.network.wire import Outcome, Question
 from rasterloom.errors import AccessDenied, SpecError, Unavailable, Unreadable
 from rasterloom.raster.fallback import SparseFile, read_header_with_tifffile
 from rasterloom.raster.header import Header
@@ -44,10 +44,12 @@ class Reading:
         "_first",
         "_head",
         "_how",
+        "_opened",
         "_part",
         "_parts",
         "_start",
         "_transfer",
+        "_unasked",
         "bytes",
         "error",
         "first_seen",
@@ -74,11 +76,14 @@ class Reading:
         self._buffer: Buffer | None = None
         self._parts = 0
         self._begun_again = False
+        self._unasked: Question | None = None
+        """For which the lane had no connection."""
+        self._opened = False
 
     @property
     def came(self) -> bool:
         """Whether the last fetch ended in one way or the other."""
-        return self._part is not None or self.error is not None
+        return self._part is not None or self.error is not None or self._opened
 
     @property
     def finished(self) -> bool:
@@ -86,14 +91,18 @@ class Reading:
 
     def ask(self, lane: Lane[Reading]) -> bool:
         """Ask for the range that is wanted, if nothing has to be waited for; False: `fetch` it."""
-        self._part = None
+        self._part, self._opened = None, False
         if self._transfer is None:
             located = self._how.stores.known(self.href)
             if located is None:
                 return False
             self._transfer = self._by(located)
         question = self._transfer.question(self._start, self._end)
-        return question is not None and lane.ask(question, self)
+        if question is None:
+            return False
+        asked = lane.ask(question, self)
+        self._unasked = None if asked else question
+        return asked
 
     def take(self, outcome: Outcome) -> bool:
         """What came of `ask`. False: `fetch` goes on with it."""
@@ -102,10 +111,12 @@ class Reading:
         return self._part is not None
 
     def fetch(self) -> None:
-        """The range that is wanted, or the error of this file, or one that concerns all."""
-        self._part = None
+        """The range that is wanted, or the error of this file, or one that concerns all; or a connection alone: the lane asks then."""
+        question, self._unasked = self._unasked, None
         try:
-            self._part = self._fetched()
+            self._opened = question is not None and self._transfer is not None and self._transfer.open(question)
+            if not self._opened:
+                self._part = self._fetched()
         except (Unreadable, *SYSTEMIC, *FOREIGN) as error:
             self.error = error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 
 import obstore as obs
 import requests
@@ -80,6 +81,21 @@ class Transfer:
         self._ticket = self._ticket or (None if self.gate.closed else self.gate.turns.free)
         wire = self.located.store
         return wire.question(self.located.href, start, end, self.located.headers) if isinstance(wire, Wire) and self._ticket else None
+
+    def open(self, question: Question) -> bool:
+        """A connection for the `question`, to be asked over by whoever sends it. False: that failed, which `range` takes for its first try.
+
+        Raises `Unreadable` (`forbidden-host`).
+        """
+        wire = self.located.store
+        assert isinstance(wire, Wire), "no other store has questions"
+        try:
+            question.origin.keep(wire.open(self.located.href))
+        except (OSError, HTTPException) as error:
+            self._begun = error
+            return False
+        self.give_up()  # it may have changed by the time the connection is used
+        return True
 
     def take(self, outcome: Outcome) -> Part | None:
         """What came of the `question`. None: `range` goes on from there, and may have to wait."""

@@ -16,6 +16,7 @@ import tifffile
 
 from rasterloom.access.archive.headers import fetch_headers
 from rasterloom.access.archive.stores import Stores
+from rasterloom.access.archive.transfer import Transfer
 from rasterloom.access.credentials.secrets import environment_secrets
 from rasterloom.access.network.hosts import Gates, Policy
 from rasterloom.access.network.lane import Lane
@@ -219,6 +220,43 @@ def test_the_ordinary_needs_no_thread(server: RangeServer, known: Stores, monkey
     monkeypatch.setattr(ThreadPoolExecutor, "submit", none)
     assert all(isinstance(header, Header) for header in batch(server, "abcd", known))
     assert len(server.log) == 4
+
+
+def leave_two_connections(server: RangeServer, stores: Stores) -> None:
+    wire = stores.locate(f"{server.url}/a.tif").store
+    assert isinstance(wire, Wire)
+    question = wire.question(f"{server.url}/a.tif", 0, 1, ())
+    assert question is not None
+    while len(question.origin.idle) > 2:
+        question.origin.idle.pop().close()
+
+
+def test_a_missing_connection_is_opened_by_a_thread_and_used_by_the_lane(
+    server: RangeServer, known: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else threads take connections from the lane, and do its work where there are more requests than threads."""
+
+    def nothing(*_: object) -> None:
+        raise AssertionError("a thread asked")
+
+    leave_two_connections(server, known)
+    monkeypatch.setattr(Transfer, "range", nothing)
+    assert all(isinstance(header, Header) for header in batch(server, "abcdefgh", known))
+    assert len(server.log) == 8
+
+
+def test_a_connection_that_cannot_be_opened_is_a_try(server: RangeServer, known: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals: list[str] = []
+
+    def refused(_: Wire, href: str) -> None:
+        refusals.append(href)
+        raise ConnectionRefusedError("nobody there")
+
+    leave_two_connections(server, known)
+    monkeypatch.setattr(Wire, "open", refused)
+    assert all(isinstance(header, Header) for header in batch(server, "abcdefgh", known))
+    assert len(refusals) == 6
+    assert len(server.log) == 8
 
 
 @pytest.mark.parametrize(
