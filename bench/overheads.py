@@ -24,7 +24,7 @@ from typing import Any
 from growth import TABLES, growth
 from rig import Rig, serving
 
-BUDGET = {"requests": 20, "flow_run": 1, "flow_run_state": 3, "task_run": 0, "artifact": 2, "events": 0, "heartbeats": 0}
+BUDGET = {"requests": 16, "flow_run": 1, "flow_run_state": 3, "task_run": 0, "artifact": 2, "events": 0, "heartbeats": 0}
 """Of one local run, at the most; logs are a request in two seconds."""
 TASKS = 200
 

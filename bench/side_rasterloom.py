@@ -55,10 +55,11 @@ def question_spec(order: dict[str, Any]) -> dict[str, Any]:
 def build_plain(order: dict[str, Any]) -> dict[str, Any]:
     """What the flow does, in its order, on two plain pools as wide as the flow's: all of the product, and nothing of Prefect.
 
-    The page of the snapshot is the product's. Of the flow alone are the run and its tasks, the check and the record of their parameters,
-    the bar and the report on the page of the run, logs and events.
+    The page of the snapshot is the product's, and so is the collection that is handed back. Of the flow alone are the run and its
+    tasks, the check and the record of their parameters, the bar and the report on the page of the run, logs and events.
     """
     from rasterloom.access.build import Job, decide, index_batch, publish, recall, search_shard
+    from rasterloom.access.collection import load
     from rasterloom.access.reports.gather import report_of
     from rasterloom.access.reports.store import keep
     from rasterloom.access.values import BatchRef, ItemsRef
@@ -97,6 +98,7 @@ def build_plain(order: dict[str, Any]) -> dict[str, Any]:
         entry = read_commit(place, spec.name, ref.version)
         assert entry is not None, "it was committed just now"
         keep(place, report_of(open_version(place, spec.name, entry)))
+        load(ref.uri, effort=how)
     return result | {"rows": ref.rows, "failed": ref.failed, "uri": ref.uri, "tasks": len(searches) + len(batches) + 1}
 
 

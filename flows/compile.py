@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from prefect import Flow, flow
 
@@ -11,8 +12,10 @@ from rasterloom.specs.loader import spec_from
 from rasterloom.specs.model import CollectionSpec
 
 
-def compile(spec: CollectionSpec) -> Flow[..., dict[str, Any]]:
+def compile(spec: CollectionSpec, *, records: Path | None = None) -> Flow[..., dict[str, Any]]:
     """The Prefect flow of one spec: named after it, described by it, its parameters bound to it.
+
+    `records`: where Prefect remembers tasks; by default where the server says, whom it asks twice in every run.
 
     Calling it builds the collection; `compile(spec)(force=True)` builds it again. What it returns is what
     `rasterloom.flows.build.build` returns. The parameter `spec` is JSON, for the page of the run to show, or a `CollectionSpec`, and not
@@ -31,5 +34,6 @@ def compile(spec: CollectionSpec) -> Flow[..., dict[str, Any]]:
         flow_run_name=spec.name,
         task_runner=TASK_RUNNER,
         persist_result=False,
+        result_storage=cast(Any, records),  # Prefect takes a path, and does not say so
     )
     return make(collection)

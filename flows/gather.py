@@ -112,6 +112,7 @@ class Gathering:
         while self._running:
             self._settle(self._ended.get())
             self._submit()
+            self._told(self._gathered)  # last: who listens may ask Prefect's API, and no thread is to wait for that
         return self._gathered
 
     def _distance(self, position: float) -> float:
@@ -165,7 +166,6 @@ class Gathering:
             self._take_search(place, result, traffic)
         else:
             self._take_batch(place, result, traffic)
-        self._told(self._gathered)
 
     def _take_search(self, place: Place, found: SearchRef, traffic: Traffic) -> None:
         self._gathered.searches[place] = found

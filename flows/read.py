@@ -146,6 +146,7 @@ class Making:
         while self._running:
             self._settle(self._ended.get())
             self._submit()
+            self._told(self)
         return self
 
     def _submit(self) -> None:
@@ -162,7 +163,6 @@ class Making:
         self.units += len(ref.keys)
         self.failures += ref.failures
         self.traffic += ref.traffic
-        self._told(self)
 
 
 def _run_id(now: datetime) -> str:

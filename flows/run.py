@@ -45,9 +45,9 @@ def run(
     wanted = one_spec(spec)
     how = effort(wanted)
     check_runner(how)
-    flow = compile(wanted)
-    with local_settings(), listening(on_progress), listening_to_reads(on_read), answers(), connected():
-        outcome = flow(force=force, workspace=None if workspace is None else fspath(workspace), retry_failed=retry_failed)
+    where = None if workspace is None else fspath(workspace)
+    with local_settings(), listening(on_progress), listening_to_reads(on_read), answers(), connected() as connection:
+        outcome = compile(wanted, records=connection.records)(force=force, workspace=where, retry_failed=retry_failed)
     return load(outcome["collection"]["uri"], effort=how)
 
 

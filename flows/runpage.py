@@ -11,7 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from rasterloom.flows.progress import Progress, share
 
-FIRST_AFTER = 4.0
+FIRST_AFTER = 10.0
 """Seconds that a run lasts before it gets a bar."""
 EVERY = 5.0
 """Seconds between two changes of the bar."""

@@ -10,21 +10,23 @@ import sys
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import httpx
-from prefect.context import SyncClientContext
+from prefect.context import SettingsContext, get_settings_context
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import PREFECT_API_URL, Settings, get_current_settings
 
 from rasterloom.access.network.redact import redact
 from rasterloom.errors import AccessDenied, Unavailable
+from rasterloom.tasks.connection import Connection, connection
 
 LOCAL_DEFAULTS: Mapping[Any, Any] = {
     # 20 s is Prefect's default; migrations of a fresh home took up to 29 s on two loaded cores.
@@ -60,8 +62,33 @@ def local_settings() -> Generator[None]:
         stack.enter_context(_exit_on_sigterm())
         if _console_is_ours():
             stack.enter_context(_quiet_console())
-        stack.enter_context(temporary_settings(set_defaults=LOCAL_DEFAULTS, updates=LOCAL_UPDATES))
+        context = get_settings_context()
+        stack.enter_context(SettingsContext(profile=context.profile, settings=_local(context.settings)))
         yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Local:
+    """Prefect's settings as a local run has them, and what they were made of."""
+
+    settings: Settings
+    of: Settings
+    environment: Mapping[str, str]
+
+
+_made: list[_Local] = []
+"""The last ones."""
+
+
+def _local(of: Settings) -> Settings:
+    """Made once for as long as nothing changes: Prefect validates all of its settings for each change of one of them, which takes 45 ms."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("PREFECT_")}  # it is read again, too
+    for last in _made:
+        if last.environment == environment and (of is last.of or of is last.settings):
+            return last.settings
+    settings = of.copy_with_update(set_defaults=LOCAL_DEFAULTS, updates=LOCAL_UPDATES)
+    _made[:] = [_Local(settings=settings, of=of, environment=environment)]
+    return settings
 
 
 @contextmanager
@@ -96,30 +123,35 @@ def reach_server() -> None:
 
 
 @contextmanager
-def connected() -> Generator[None]:
-    """For the block, one client of the API for all of Prefect's calls in this thread; what it costs to make one is paid once.
+def connected() -> Generator[Connection]:
+    """For the block, one client of the API for all of Prefect's calls in this thread.
 
-    Starts the temporary server where no other one is named, and asks it a first question: a server that calls itself healthy still
-    needs up to a second for that one. Raises Unavailable where the API does not answer, AccessDenied where it has no place.
+    Starts the temporary server where no other one is named, and asks it first questions: a server that calls itself healthy still
+    needs up to a second for the first one, and 60 ms for the first that its database answers. Raises Unavailable where the API does not
+    answer, AccessDenied where it has no place.
     """
     if not server_named():
         make_home(get_current_settings().home)
         _choose_port()
     with ExitStack() as stack:
         try:
-            client = stack.enter_context(SyncClientContext.get_or_create()).client
-            error = client.api_healthcheck()
+            found = stack.enter_context(connection())
         except PrefectHTTPStatusError:
             raise
-        except (RuntimeError, ValueError, httpx.HTTPError, OSError) as failure:  # Prefect raises them bare
-            error = failure
-        if error is not None:
-            api = PREFECT_API_URL.value()
-            remedy = f"check that the Prefect server at {api} runs" if api else "see what is wrong with `prefect server start`"
-            raise Unavailable(f"the Prefect API does not answer: {redact(str(error))}", remedy=remedy) from error
+        except (RuntimeError, ValueError, httpx.HTTPError, OSError) as error:  # Prefect raises them bare
+            raise _unanswered(error) from error
+        if (error := found.client.api_healthcheck()) is not None:
+            raise _unanswered(error) from error
+        _ = found.records  # asked now, for the runs to come
         if _nobody_listens():
             stack.enter_context(_without_events())
-        yield
+        yield found
+
+
+def _unanswered(error: Exception) -> Unavailable:
+    api = PREFECT_API_URL.value()
+    remedy = f"check that the Prefect server at {api} runs" if api else "see what is wrong with `prefect server start`"
+    return Unavailable(f"the Prefect API does not answer: {redact(str(error))}", remedy=remedy)
 
 
 def make_home(home: Path) -> None:

@@ -8,20 +8,21 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from prefect import flow
 from prefect.blocks.system import Secret
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import PREFECT_API_URL, Settings, get_current_settings, temporary_settings
 
 from rasterloom.errors import AccessDenied, Unavailable
 from rasterloom.specs.references import Reference
 from rasterloom.tasks.logs import hide_secrets_in_logs
 from rasterloom.tasks.secrets import secret
-from rasterloom.tasks.settings import PORTS, local_settings, make_home, reach_server
+from rasterloom.tasks.settings import PORTS, connected, local_settings, make_home, reach_server
 from tests.servers import free_port
 from tests.waiting import until
 
@@ -104,6 +105,48 @@ def test_what_the_user_has_set_stands() -> None:
         assert settings.server.ephemeral.startup_timeout_seconds == 7
         assert settings.server.services.task_run_recorder.enabled is False
         assert settings.flows.heartbeat_frequency is None
+
+
+def settled() -> Settings:
+    """The settings of a local run begun now."""
+    with local_settings():
+        return get_current_settings()
+
+
+def test_the_settings_of_local_runs_are_validated_once_for_as_long_as_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = settled()
+    assert settled() is first
+    with local_settings():
+        assert settled() is first
+    monkeypatch.setenv("PREFECT_LOGGING_TO_API_BATCH_SIZE", "5000001")
+    assert settled().logging.to_api.batch_size == 5_000_001
+    monkeypatch.undo()
+    with temporary_settings({"logging.to_api.batch_size": 5_000_002}):
+        assert settled().logging.to_api.batch_size == 5_000_002
+    assert settled().logging.to_api.batch_size == first.logging.to_api.batch_size
+
+
+def test_runs_hand_on_one_client_and_none_that_failed_or_was_made_with_other_settings(prefect_server: None) -> None:
+    with connected() as first:
+        pass
+    with connected() as second:
+        assert second.client is first.client
+        with connected() as inner, ThreadPoolExecutor(1) as pool:
+            assert inner.client is first.client
+            assert pool.submit(client_of_this_thread).result() is not first.client
+    with pytest.raises(OSError, match="lost"), connected() as failed:
+        raise OSError("lost")
+    with temporary_settings({"api.request_timeout": 61.0}), connected() as other:
+        assert other.client is not failed.client
+        assert other.client.api_healthcheck() is None
+    with connected() as last:
+        assert last.client is not other.client
+        assert last.client.api_healthcheck() is None
+
+
+def client_of_this_thread() -> SyncPrefectClient:
+    with connected() as found:
+        return found.client
 
 
 def test_a_server_that_does_not_answer_is_unavailable_and_named() -> None:
