@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import Any, cast
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import SyncClientContext
@@ -32,7 +33,9 @@ class Connection:
     def records(self) -> Path | None:
         """Where a temporary server lets the records of tasks be, which nobody can change but this process; Prefect asks twice in every
         run. None where a server is named, or another storage than a folder: then Prefect asks."""
-        storage = None if PREFECT_API_URL.value() else get_default_result_storage(_sync=True)
+        if PREFECT_API_URL.value():
+            return None
+        storage: Any = cast(Any, get_default_result_storage)(_sync=True)  # a notebook has a loop in this thread
         return Path(storage.basepath) if isinstance(storage, LocalFileSystem) and storage.basepath else None
 
     def close(self) -> None:
