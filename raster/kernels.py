@@ -80,13 +80,13 @@ class _Taps:
         self.first = first.astype(np.intp)
         self.count = math.ceil(2 * reach)
         from_first = centres - first
+        self.sum: NDArray[np.float64] | None = None
+        """Of the weights; None: 1."""
         if reach == 1:
             self.weights = [1 - from_first, from_first]
-            self.sum = None
         else:
             self.weights = [np.maximum(1 - np.abs(from_first - tap) / reach, 0) for tap in range(self.count)]
             self.sum = sum(self.weights[1:], start=self.weights[0])
-        """Of the weights; None: 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

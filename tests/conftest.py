@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -42,6 +43,8 @@ def _isolate() -> Path:
 
 
 HOME = _isolate()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that runs us in the background; programs that we start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared machine stalls: what an example, or making it, costs in time says nothing about the code. A change is judged by the same
 # examples each time (CI is set there); elsewhere every run looks for new ones.
