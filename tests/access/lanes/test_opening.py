@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import IncompleteRead
 
@@ -12,38 +11,13 @@ import pytest
 from rasterloom.access.network.dial import Opening
 from rasterloom.access.network.hosts import Addresses, Policy
 from rasterloom.access.network.lane import Lane
-from rasterloom.access.network.wire import LARGE, Outcome, Part, Wire
-from tests.internet import Authority, authority, internet
+from rasterloom.access.network.wire import LARGE, Part, Wire
+from tests.access.lanes.asking import DATA, outcomes
+from tests.internet import Authority
 from tests.servers import Cut, RangeServer, free_port
 
-DATA = bytes(range(251)) * 4000
 END = 10 * LARGE
 """Of a range that comes in many pieces."""
-
-
-@pytest.fixture(scope="module")
-def trusted(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return authority(tmp_path_factory.mktemp("tls"), ["files.test"])
-
-
-@pytest.fixture
-def server() -> Iterator[RangeServer]:
-    with RangeServer({f"/{name}.tif": DATA for name in "abcdefgh"}) as running:
-        yield running
-
-
-@pytest.fixture(params=["http", "https"])
-def base(request: pytest.FixtureRequest, server: RangeServer, trusted: Authority, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "http":
-        return server.url
-    server.tls = trusted.context
-    internet(monkeypatch, {"files.test": server}, trusted)
-    return "https://files.test"
-
-
-@pytest.fixture
-def wire() -> Wire:
-    return Wire(Policy(allow_private=True), timeout=20)
 
 
 def ask_over(lane: Lane[str], wire: Wire, href: str, start: int, end: int) -> None:
@@ -52,13 +26,6 @@ def ask_over(lane: Lane[str], wire: Wire, href: str, start: int, end: int) -> No
     opening = wire.opening(question.origin)
     assert opening is not None
     lane.ask_over(opening, question, href)
-
-
-def outcomes(lane: Lane[str]) -> dict[str, Outcome]:
-    found: dict[str, Outcome] = {}
-    while lane.busy:
-        found |= dict(lane.wait())
-    return found
 
 
 def test_connections_are_opened_side_by_side_and_used_again(wire: Wire, server: RangeServer, base: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPException, IncompleteRead
@@ -18,45 +17,19 @@ from rasterloom.access.archive.headers import fetch_headers
 from rasterloom.access.archive.stores import Stores
 from rasterloom.access.archive.transfer import Transfer
 from rasterloom.access.credentials.secrets import environment_secrets
-from rasterloom.access.network.hosts import Gates, Policy
+from rasterloom.access.network.hosts import Gates
 from rasterloom.access.network.lane import Lane
 from rasterloom.access.network.wire import Answer, Outcome, Part, RangesIgnored, StatusError, Wire
 from rasterloom.access.values import Asset, Failure
 from rasterloom.errors import AccessDenied
 from rasterloom.raster.header import Header
 from rasterloom.specs.effort import AuthRef, Effort
-from tests.internet import Authority, authority, internet
+from tests.access.lanes.asking import DATA, outcomes
 from tests.servers import Body, Cut, Drip, Fault, Gzip, Hang, Html, NoRange, RangeServer, Redirect, Status
 
-DATA = bytes(range(256)) * 400
 EFFORT = Effort(max_concurrent=8, retries=2, timeout=20)
 AHEAD = 20_000
 """Bytes of a range: more than comes in one piece, and than one record of TLS."""
-
-
-@pytest.fixture(scope="module")
-def trusted(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return authority(tmp_path_factory.mktemp("tls"), ["files.test"])
-
-
-@pytest.fixture
-def server() -> Iterator[RangeServer]:
-    with RangeServer({f"/{name}.tif": DATA for name in "abcdefgh"}) as running:
-        yield running
-
-
-@pytest.fixture(params=["http", "https"])
-def base(request: pytest.FixtureRequest, server: RangeServer, trusted: Authority, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "http":
-        return server.url
-    server.tls = trusted.context
-    internet(monkeypatch, {"files.test": server}, trusted)
-    return "https://files.test"
-
-
-@pytest.fixture
-def wire() -> Wire:
-    return Wire(Policy(allow_private=True), timeout=20)
 
 
 def warm(wire: Wire, server: RangeServer, href: str, connections: int) -> None:
@@ -69,13 +42,6 @@ def warm(wire: Wire, server: RangeServer, href: str, connections: int) -> None:
 def asked(lane: Lane[str], wire: Wire, href: str, start: int = 0, end: int = AHEAD) -> bool:
     question = wire.question(href, start, end, ())
     return question is not None and lane.ask(question, href)
-
-
-def outcomes(lane: Lane[str]) -> dict[str, Outcome]:
-    found: dict[str, Outcome] = {}
-    while lane.busy:
-        found |= dict(lane.wait())
-    return found
 
 
 def outcome(wire: Wire, href: str, *, timeout: float = 20) -> Outcome:
