@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def crossing(rig: Rig, *, latencies: Sequence[float]) -> dict[str, Any]:
                     runs.append({"side": side, "case": case.name, "latency_ms": latency} | done)
             if repeat == 0:
                 pixels[case.name] = _compared(place)
-    return {"runs": runs, "summary": _summary(runs), "pixels": pixels}
+    return {"runs": runs, "summary": windows.summary(runs), "pixels": pixels}
 
 
 def _once(rig: Rig, server: Server, place: Path, side: str, case: Case, run: str, latency: float) -> dict[str, Any]:
@@ -78,20 +77,3 @@ def _compared(place: Path) -> dict[str, float]:
     """Share of the pixels of one file that are equal, or one apart, as rounding goes; to GDAL's defaults for the reader's information."""
     ours = np.load(place / "rasterloom.npy").astype(np.int64)
     return {side: float((np.abs(np.load(place / f"{side}.npy") - ours) <= 1).mean()) for side in SIDES[1:]}
-
-
-def _summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Medians, and the least CPU: a busy machine only makes it more."""
-    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
-    for run in runs:
-        groups.setdefault((run["case"], run["side"], run["latency_ms"]), []).append(run)
-    return [
-        {
-            "case": case,
-            "side": side,
-            "latency_ms": latency,
-            "cpu_ms_per_asset": min(run["cpu_ms_per_asset"] for run in group),
-            **{key: median(run[key] for run in group) for key in ("wall_s", "requests_per_asset", "peak_rss_mb")},
-        }
-        for (case, side, latency), group in groups.items()
-    ]

@@ -149,7 +149,7 @@ def reads(rig: Rig, *, latencies: Sequence[float], cases: Sequence[str] = ()) ->
             about = {"side": side, "case": case.name, "latency_ms": latency}
             runs.append(about | _once(rig, server, side, case, latency, repeat))
     found = [run for run in runs if "wall_s" in run]
-    return {"runs": found, "summary": _summary(found), "same_pixels": _same(found)}
+    return {"runs": found, "summary": summary(found), "same_pixels": _same(found)}
 
 
 def _once(rig: Rig, server: Server, side: str, case: Case, latency: float, repeat: int) -> dict[str, Any]:
@@ -177,8 +177,13 @@ def _same(runs: Sequence[dict[str, Any]]) -> dict[str, bool]:
     return {case: len(digests) == 1 for case, digests in found.items()}
 
 
-def _summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Medians, and the least CPU: a busy machine only makes it more."""
+_MEDIANS = ("wall_s", "requests_per_asset", "bytes_per_asset", "peak_rss_mb")
+_ALIKE = {"version": "version", "planned_requests": "planned"}
+"""What all runs of a side have in common: its name in the summary, and in a run."""
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each case, side and latency: medians, and the least CPU, of which a busy machine only makes more."""
     groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
     for run in runs:
         groups.setdefault((run["case"], run["side"], run["latency_ms"]), []).append(run)
@@ -187,10 +192,9 @@ def _summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "case": case,
             "side": side,
             "latency_ms": latency,
-            "version": group[0]["version"],
             "cpu_ms_per_asset": min(run["cpu_ms_per_asset"] for run in group),
-            **{key: median(run[key] for run in group) for key in ("wall_s", "requests_per_asset", "bytes_per_asset", "peak_rss_mb")},
-            **({"planned_requests": group[0]["planned"]} if "planned" in group[0] else {}),
+            **{key: median(run[key] for run in group) for key in _MEDIANS if key in group[0]},
+            **{name: group[0][key] for name, key in _ALIKE.items() if key in group[0]},
         }
         for (case, side, latency), group in groups.items()
     ]
