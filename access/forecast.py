@@ -15,7 +15,7 @@ from rasterloom.access.building.batches import missing_hrefs
 from rasterloom.access.building.decide import Decision
 from rasterloom.access.building.job import Job
 from rasterloom.access.building.searching import found_scenes
-from rasterloom.access.cache.scenes import Rival, group_of, rival_of
+from rasterloom.access.cache.scenes import Rival, best_of, group_of, rival_of
 from rasterloom.access.cache.staging import items_ref, read_items
 from rasterloom.access.credentials.secrets import Secrets, environment_secrets
 from rasterloom.access.items.scene import still_answers
@@ -110,10 +110,7 @@ class _Look:
 
     def without_beaten(self, shards: Sequence[ShardForecast]) -> tuple[ShardForecast, ...]:
         """Each shard without the scenes whose place a better one of their group takes, which lies in another shard."""
-        best: dict[tuple[str, ...], _Rival] = {}
-        for each in self._rivals:
-            if each.rival.beats(best.setdefault(each.rival.group, each).rival):
-                best[each.rival.group] = each
+        best = best_of(self._rivals, lambda each: each.rival)
         beaten = [each for each in self._rivals if best[each.rival.group] is not each]
         lost = Counter(each.shard for each in beaten)
         new = Counter(each.shard for each in beaten if each.is_new)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rasterloom.access.values import Asset, Scene
 from rasterloom.specs.question import Dedupe
@@ -95,6 +95,19 @@ class Rival:
         return (self.rank, self.id) > (other.rank, other.id)
 
 
+Contender = TypeVar("Contender")
+
+
+def best_of(contenders: Iterable[Contender], rival: Callable[[Contender], Rival]) -> dict[tuple[str, ...], Contender]:
+    """Group -> who is kept of it; of equals the first."""
+    best: dict[tuple[str, ...], Contender] = {}
+    for each in contenders:
+        group = rival(each).group
+        if rival(each).beats(rival(best.setdefault(group, each))):
+            best[group] = each
+    return best
+
+
 class Spool:
     """Collects scenes on a temporary file; of two with the same (collection, id) the newest `updated` stays, the later of equals."""
 
@@ -141,11 +154,7 @@ class Spool:
 
     def batches(self, scenes: int) -> Iterator[Sequence[Scene]]:
         """The scenes in the order of (datetime, id, collection), so many at a time, one of each group of `dedupe`. Ends the adding."""
-        best: dict[tuple[str, ...], _Place] = {}
-        for place in self._places.values():
-            group = place.rival.group
-            if place.rival.beats(best.setdefault(group, place).rival):
-                best[group] = place
+        best = best_of(self._places.values(), lambda place: place.rival)
         self.duplicates += len(self._places) - len(best)
         order = sorted(best.values(), key=lambda place: (place.instant, place.id, place.collection))
         for start in range(0, len(order), scenes):
