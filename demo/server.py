@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+from rasterloom.access.network.ports import PORTS
 from rasterloom.demo.scenes import COLLECTION, Archive
 from rasterloom.errors import Unavailable
 
 PAGE = 4
 """Items of a page at the most: few, so that the demo has something to page through."""
-PORTS = range(20_000, 32_000)
-"""Of which the demo takes one, and wants it again later: Linux gives none of these to a client, which would have it by chance."""
 
 _CONFORMANCE = [
     "https://api.stacspec.org/v1.0.0/core",

@@ -24,6 +24,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, Settings, get_current_settings
 
+from rasterloom.access.network.ports import PORTS
 from rasterloom.access.network.redact import redact
 from rasterloom.errors import AccessDenied, Unavailable
 from rasterloom.tasks.connection import Connection, connection
@@ -40,9 +41,6 @@ LOCAL_DEFAULTS: Mapping[Any, Any] = {
     "server.services.triggers.enabled": False,
 }
 """Used where the user's environment, profile and prefect.toml say nothing. The `server` ones reach the temporary server alone."""
-
-PORTS = range(20_000, 32_000)
-"""Of temporary servers; Linux gives none of them to a client."""
 
 LOCAL_UPDATES: Mapping[Any, Any] = {
     # The heartbeat thread is joined in steps of one second at the end of every sync flow. It serves to find flows of dead

@@ -20,9 +20,10 @@ from matplotlib.image import imread
 from rasterio.warp import transform
 
 import rasterloom
+from rasterloom.access.network.ports import PORTS
 from rasterloom.demo.home import NAME, Home
 from rasterloom.demo.scenes import open_archive
-from rasterloom.demo.server import PORTS, serving
+from rasterloom.demo.server import serving
 
 pytestmark = pytest.mark.slow
 PROGRAM = [sys.executable, "-m", "rasterloom.cli.main"]

@@ -18,11 +18,12 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL, Settings, get_current_settings, temporary_settings
 
+from rasterloom.access.network.ports import PORTS
 from rasterloom.errors import AccessDenied, Unavailable
 from rasterloom.specs.references import Reference
 from rasterloom.tasks.logs import hide_secrets_in_logs
 from rasterloom.tasks.secrets import secret
-from rasterloom.tasks.settings import PORTS, connected, local_settings, make_home, reach_server
+from rasterloom.tasks.settings import connected, local_settings, make_home, reach_server
 from tests.servers import free_port
 from tests.waiting import until
 
